@@ -1,0 +1,1 @@
+"""Requests from the edge to an engine and back: OpenAI surface, gateway, queue, engine workers, chat."""

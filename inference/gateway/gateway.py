@@ -1,0 +1,298 @@
+"""`Gateway`: one per web process and event loop. Submits requests, reads what engines answer, watches over both."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import weakref
+from collections.abc import Coroutine
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import structlog
+from django.conf import settings
+from redis.exceptions import RedisError
+
+from core import clock
+from core.events import STREAM as EVENTS
+from core.ids import new_id
+from core.valkey import async_client
+from inference.gateway.callers import Caller
+from inference.gateway.errors import Rejected, unavailable
+from inference.gateway.policies import PolicyCache
+from inference.gateway.stream import Stream
+from inference.gateway.usage import note_of
+from inference.gateway.watch import Watcher
+from inference.queue.client import QueueFull, RequestQueue
+from inference.queue.keys import KEY_USE, WEBS, outbox
+from inference.queue.wire import Ticket, decode_frames
+
+log = structlog.get_logger(__name__)
+
+BEAT_S = 1.0
+OUTBOX_TTL_S = 120
+
+
+class Gateway:
+    """The way of every request of this process; starts with the loop's first request, lives as long as the loop."""
+
+    def __init__(self) -> None:
+        self.web = f"{settings.NODE_NAME}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.policies = PolicyCache()
+        self.streams: dict[str, Stream] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._starting: asyncio.Task[None] | None = None
+        self._used_keys: dict[str, int] = {}
+        self._last_frame = b"0"
+        self.draining = False
+
+    # --- Life
+
+    async def start(self) -> None:
+        """Connect and start reading. Called by every submit; the first one does the work."""
+        if self._starting is None or (self._starting.done() and self._starting.exception()):
+            self._starting = asyncio.ensure_future(self._start())
+        await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        self.client = async_client(max_connections=64)
+        self._reading = async_client(max_connections=2, blocking_read=True)
+        self.queue = RequestQueue(self.client)
+        await self._open_outbox()
+        self.spawn(self._read_frames())
+        self.spawn(self._read_events())
+        self.spawn(self._beat())
+        self.spawn(Watcher(self).run())
+
+    async def close(self) -> None:
+        """Stop reading and let go of the connections (tests, shutdown)."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if hasattr(self, "client"):
+            with contextlib.suppress(RedisError):
+                await self.client.hdel(WEBS, self.web)
+                await self.client.delete(outbox(self.web))
+            await self.client.aclose()
+            await self._reading.aclose()
+
+    async def drain(self, timeout_s: float = 20.0) -> None:
+        """Wait for the requests in flight before a shutdown, as long as it takes but no longer than `timeout_s`."""
+        self.draining = True
+        deadline = clock.monotonic() + timeout_s
+        while self.streams and clock.monotonic() < deadline:  # noqa: ASYNC110 - a dictionary has no event
+            await asyncio.sleep(0.05)
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run something beside the requests, and keep hold of it."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- Requests
+
+    async def caller_for_key(self, secret: str, address: str) -> Caller:
+        """Who an API key speaks for. Raises Rejected unless it may call now."""
+        caller = await self.policies.for_key(secret)
+        caller.check(address)
+        if caller.key_id is not None:
+            self._used_keys[str(caller.key_id)] = clock.epoch_ms()
+        return caller
+
+    async def caller_for_member(self, user_id: UUID, tenant_id: UUID, address: str) -> Caller:
+        """Who a signed-in member is in a tenant. Raises Rejected unless the member may call now."""
+        caller = await self.policies.for_member(user_id, tenant_id)
+        caller.check(address)
+        return caller
+
+    async def submit(
+        self,
+        caller: Caller,
+        *,
+        kind: str,
+        body: dict[str, Any],
+        route: str,
+        resume_from: list[list[int]] | None = None,
+    ) -> Stream:
+        """Put a request into its tenant's queue. `body` is an OpenAI request; the surface has bounded it.
+
+        With `resume_from` (token ids per choice) the answer begins with exactly these tokens. One round trip to
+        Valkey. Raises Rejected when the model is not the caller's, the queue is full, or Valkey is away.
+        """
+        await self.start()
+        target = caller.route(body["model"])
+        if target.task != kind and not (kind == "completion" and target.task == "chat"):
+            raise Rejected(
+                400,
+                "model_not_supported",
+                f"The model '{target.name}' is for {target.task} requests and does not serve {kind} requests.",
+                param="model",
+            )
+        ticket = self._ticket(caller, target, kind, body, route, resume_from or [])
+        prompt = body.get("prompt")
+        several = isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int)
+        stream = Stream(self, caller, ticket, resumable=target.engine != "openai" and not several)
+        self.streams[ticket.id] = stream
+        try:
+            await self.queue.enqueue(ticket, settings.QUEUE_LIMIT_PER_TENANT)
+        except QueueFull as full:
+            self.release(stream)
+            raise unavailable(
+                f"{full.waiting} requests of yours are waiting already. Send fewer at once, or try again shortly.",
+                code="queue_full",
+                retry_after_s=2.0,
+            ) from full
+        except RedisError as error:
+            self.release(stream)
+            log.warning("gateway.enqueue_failed", request_id=ticket.id, error=type(error).__name__)
+            raise unavailable("The request could not be queued. Try again shortly.") from error
+        except BaseException:
+            stream.abandon()
+            raise
+        return stream
+
+    def _ticket(
+        self,
+        caller: Caller,
+        target: Any,
+        kind: str,
+        body: dict[str, Any],
+        route: str,
+        forced: list[list[int]],
+    ) -> Ticket:
+        now_ms = clock.epoch_ms()
+        return Ticket(
+            id=f"req_{new_id().hex}",
+            web=self.web,
+            attempt=0,
+            kind=kind,
+            tenant=str(caller.tenant_id),
+            key=str(caller.key_id) if caller.key_id else None,
+            user=str(caller.user_id) if caller.user_id else None,
+            model=target.name,
+            version=str(target.version_id),
+            deployment=str(target.deployment_id),
+            route=route,
+            salt=caller.salt,
+            enqueued_ms=now_ms,
+            deadline_ms=now_ms + int(settings.REQUEST_TIMEOUT_S * 1000),
+            body=body,
+            forced=forced,
+            end_user=str(body.get("user") or "")[:200],
+        )
+
+    def release(self, stream: Stream) -> None:
+        """Forget a stream that its surface is done with."""
+        self.streams.pop(stream.request_id, None)
+
+    def stop(self, stream: Stream, *, outcome: str, code: str) -> None:
+        """Tell the engine to stop, and see that the request is accounted for."""
+        self.spawn(self._stop(stream, outcome, code))
+
+    async def _stop(self, stream: Stream, outcome: str, code: str) -> None:
+        ticket = stream.ticket
+        delay = 0.05
+        for _ in range(12):
+            try:
+                replica = await self.queue.cancel(ticket.deployment, ticket.tenant, ticket.id)
+                if replica == "":
+                    await self.queue.account(note_of(stream, outcome, code))
+                return
+            except RedisError:
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5.0)
+        log.error("gateway.stop_failed", request_id=ticket.id)
+
+    def lost_frames(self, stream: Stream) -> None:
+        """A frame is missing: have the request produced again, from the tokens that did arrive."""
+        self.spawn(Watcher(self).begin_again(stream, stream.replica))
+
+    # --- Background
+
+    async def _open_outbox(self) -> None:
+        name = outbox(self.web)
+        pipeline = self.client.pipeline(transaction=False)
+        pipeline.xadd(name, {"f": msgspec.msgpack.encode([])}, maxlen=20_000, approximate=True)
+        pipeline.expire(name, OUTBOX_TTL_S)
+        await pipeline.execute()
+        await self.queue.beat(WEBS, self.web, {})
+
+    async def _read_frames(self) -> None:
+        name = outbox(self.web)
+        while True:
+            try:
+                answer = await self._reading.xread({name: self._last_frame}, block=5000, count=1000)
+            except (RedisError, OSError):
+                await asyncio.sleep(0.1)
+                continue
+            for _, entries in answer or ():
+                for entry_id, fields in entries:
+                    self._last_frame = entry_id
+                    for frame in decode_frames(fields[b"f"]):
+                        stream = self.streams.get(frame.id)
+                        if stream is not None:
+                            stream.feed(frame)
+
+    async def _read_events(self) -> None:
+        last: bytes | None = None
+        while True:
+            try:
+                if last is None:
+                    newest = await self.client.xrevrange(EVENTS, count=1)
+                    last = newest[0][0] if newest else b"0"
+                    self._changed(None)  # what was missed is unknown
+                answer = await self._reading.xread({EVENTS: last}, block=5000, count=1000)
+            except (RedisError, OSError):
+                last = None
+                await asyncio.sleep(0.1)
+                continue
+            for _, entries in answer or ():
+                for entry_id, fields in entries:
+                    last = entry_id
+                    tenant = msgspec.json.decode(fields[b"event"]).get("tenant_id")
+                    self._changed(UUID(tenant) if tenant else None)
+
+    def _changed(self, tenant_id: UUID | None) -> None:
+        """Something about a tenant (or any) changed: forget it, and look again at its requests in flight."""
+        self.policies.forget(tenant_id)
+        for stream in list(self.streams.values()):
+            if tenant_id is None or stream.caller.tenant_id == tenant_id:
+                self.spawn(self._check_again(stream))
+
+    async def _check_again(self, stream: Stream) -> None:
+        try:
+            caller = await self.policies.again(stream.caller)
+            caller.check_standing()
+        except Rejected as error:
+            if error.status in (401, 403):
+                stream.interrupt(error)
+
+    async def _beat(self) -> None:
+        name = outbox(self.web)
+        while True:
+            await asyncio.sleep(BEAT_S)
+            try:
+                await self.queue.beat(WEBS, self.web, {"streams": len(self.streams)})
+                if not await self.client.expire(name, OUTBOX_TTL_S):
+                    await self._open_outbox()
+                await self.client.xtrim(name, minid=self._last_frame, approximate=True)
+                if self._used_keys:
+                    used, self._used_keys = self._used_keys, {}
+                    await self.client.hset(KEY_USE, mapping=used)  # type: ignore[arg-type]
+            except (RedisError, OSError):
+                log.warning("gateway.beat_missed")
+
+
+_gateways: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Gateway] = weakref.WeakKeyDictionary()
+
+
+def gateway() -> Gateway:
+    """The gateway of the running event loop."""
+    loop = asyncio.get_running_loop()
+    found = _gateways.get(loop)
+    if found is None:
+        found = _gateways[loop] = Gateway()
+    return found

@@ -1,0 +1,230 @@
+"""One request in flight, as its web process sees it: frames come in, pieces go out, each once and in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from core import clock
+from inference.gateway.delivered import Delivered
+from inference.gateway.errors import Rejected
+from inference.queue.wire import CHUNK, DONE, FAILURE, RESULT, STARTED, Frame, Ticket
+
+if TYPE_CHECKING:
+    from inference.gateway.callers import Caller
+    from inference.gateway.gateway import Gateway
+
+# What may wait for a slow reader before the request is given up, bytes.
+BUFFER_BYTES = 2 * 1024 * 1024
+MAX_ATTEMPTS = 4
+
+
+@dataclass(slots=True)
+class Piece:
+    """A chunk on its way to the client: JSON of an OpenAI chunk, and the token ids behind it per choice."""
+
+    payload: bytes
+    tokens: list[tuple[int, list[int]]] = field(default_factory=list)
+
+
+class Stream:
+    """An admitted request. Iterate it, or await `result()`; `close()` it in every case.
+
+    Raises Rejected from `batch`, iteration and `result` when the request fails; once.
+    """
+
+    def __init__(self, gateway: Gateway, caller: Caller, ticket: Ticket, *, resumable: bool) -> None:
+        self._gateway = gateway
+        self.caller = caller
+        self.ticket = ticket
+        self.resumable = resumable
+        self.replica = ""
+        self.queue_ms = 0
+        self.started_at = clock.monotonic()
+        self.last_news_at = self.started_at
+        self.first_piece_at: float | None = None
+        self.waiting_for_replica = True
+        self.finished = False  # the last piece has come, or the error
+        self.accounted = False  # a replica has written the usage record
+        self._closed = False
+        self._delivered = Delivered()
+        self._resumed = False
+        self._next_seq = 0
+        self._broken = False
+        self._pieces: deque[Piece] = deque()
+        self._buffered = 0
+        self._result: bytes | None = None
+        self._error: Rejected | None = None
+        self._news = asyncio.Event()
+        self._tokens: dict[int, list[int]] = {}
+        self._known: dict[int, list[int]] = {}
+
+    @property
+    def request_id(self) -> str:
+        """The id that the client, the logs and the usage record share."""
+        return self.ticket.id
+
+    @property
+    def was_abandoned(self) -> bool:
+        """True when the surface gave the request up before its end: the client has left."""
+        return self._closed
+
+    # --- What the surface calls
+
+    async def batch(self, wait_s: float | None = None) -> list[Piece] | None:
+        """All pieces that are there, waiting for the first; an empty list ends the stream.
+
+        Returns None when `wait_s` seconds have brought nothing. One timer, no task: cheap enough for every piece.
+        """
+        deadline = None if wait_s is None else clock.monotonic() + wait_s
+        while not self._pieces:
+            if self._error is not None:
+                raise self._error
+            if self.finished:
+                return []
+            if deadline is not None and clock.monotonic() >= deadline:
+                return None
+            await self._wait(deadline)
+        pieces = list(self._pieces)
+        self._pieces.clear()
+        self._buffered = 0
+        return pieces
+
+    async def __aiter__(self) -> AsyncIterator[Piece]:
+        while pieces := await self.batch():
+            for piece in pieces:
+                yield piece
+
+    async def result(self) -> bytes:
+        """The JSON of the whole answer, for requests that do not stream."""
+        while self._result is None or not self.finished:
+            if self._error is not None:
+                raise self._error
+            if self._closed:
+                raise ConnectionResetError("the client has left")
+            await self._wait(None)
+        return self._result
+
+    async def _wait(self, deadline: float | None) -> None:
+        self._news.clear()
+        if deadline is None:
+            await self._news.wait()
+            return
+        timer = asyncio.get_running_loop().call_later(max(0.0, deadline - clock.monotonic()), self._news.set)
+        try:
+            await self._news.wait()
+        finally:
+            timer.cancel()
+
+    def interrupt(self, error: Rejected) -> None:
+        """End the request with an error: a tenant suspended, a deadline passed. The engine is told to stop."""
+        if self.finished:
+            return
+        self._fail(error)
+        self._gateway.stop(self, outcome="failed", code=error.code)
+
+    async def close(self) -> None:
+        """Done with it. If the answer has not ended, the engine stops within a second and usage is recorded."""
+        self.abandon()
+
+    def abandon(self) -> None:
+        """As `close`, from code that cannot await."""
+        if self._closed:
+            return
+        self._closed = True
+        if not self.finished:
+            self.finished = True
+            self._news.set()
+            self._gateway.stop(self, outcome="cancelled", code="client_gone")
+        self._gateway.release(self)
+
+    # --- What the gateway's reader calls
+
+    def feed(self, frame: Frame) -> None:
+        """Take one frame. Old attempts, repeats and what comes after the end are ignored; a gap begins again."""
+        if frame.attempt != self.ticket.attempt or self.finished:
+            if frame.kind == DONE:
+                self.accounted = True
+            return
+        if frame.seq != self._next_seq:
+            if frame.seq > self._next_seq and not self._broken:
+                self._broken = True
+                self._gateway.lost_frames(self)
+            return
+        self._next_seq += 1
+        self.last_news_at = clock.monotonic()
+        if frame.kind == CHUNK:
+            self._chunk(frame)
+        elif frame.kind == STARTED:
+            self.waiting_for_replica = False
+            started = msgspec.json.decode(frame.payload)
+            self.replica, self.queue_ms = started["replica"], started["queue_ms"]
+        elif frame.kind == RESULT:
+            self._result = frame.payload
+            self.first_piece_at = self.last_news_at
+        elif frame.kind == FAILURE:
+            self._fail(Rejected.from_body(frame.status, frame.payload))
+            self.accounted = True
+        elif frame.kind == DONE:
+            self.finished = True
+            self.accounted = True
+        self._news.set()
+
+    def _chunk(self, frame: Frame) -> None:
+        for index, ids in frame.tokens:
+            self._tokens.setdefault(index, []).extend(ids)
+        payload: bytes | None = frame.payload
+        if self._resumed:
+            payload = self._delivered.trim(frame.payload)
+        else:
+            self._delivered.note(frame.payload)
+        if payload is None:
+            return
+        if self.first_piece_at is None:
+            self.first_piece_at = self.last_news_at
+        self._pieces.append(Piece(payload, frame.tokens))
+        self._buffered += len(payload)
+        if self._buffered > BUFFER_BYTES:
+            self.interrupt(
+                Rejected(408, "slow_reader", "The answer was not read fast enough.", kind="server_error")
+            )
+
+    def _fail(self, error: Rejected) -> None:
+        self._error = error
+        self.finished = True
+        self._news.set()
+
+    # --- Beginning again on another replica
+
+    def can_begin_again(self) -> bool:
+        """Whether another replica can go on where this one stopped."""
+        if self.ticket.attempt + 1 >= MAX_ATTEMPTS:
+            return False
+        return self.resumable or not self._delivered.anything
+
+    def begin_again(self) -> Ticket:
+        """The ticket for the next attempt: the same request, with every token that is known so far forced."""
+        for index, ids in self._tokens.items():
+            if len(ids) > len(self._known.get(index, ())):
+                self._known[index] = ids
+        self._tokens = {}
+        self._next_seq = 0
+        self._broken = False
+        self._resumed = True
+        self._delivered.begin_again()
+        self.waiting_for_replica = True
+        forced = [self._known.get(index, []) for index in range(max(self._known, default=-1) + 1)]
+        if not any(forced):
+            forced = self.ticket.forced
+        self.ticket = msgspec.structs.replace(self.ticket, attempt=self.ticket.attempt + 1, forced=forced)
+        return self.ticket
+
+    def completion_tokens(self) -> int:
+        """Tokens that have arrived, over all choices and the best attempt."""
+        indexes = set(self._tokens) | set(self._known)
+        return sum(max(len(self._tokens.get(i, ())), len(self._known.get(i, ()))) for i in indexes)

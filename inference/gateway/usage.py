@@ -1,0 +1,72 @@
+"""Usage records that the web process writes itself: for requests that no replica accounts for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from core import clock
+from core.ids import new_id
+from inference.queue.wire import UsageNote
+
+if TYPE_CHECKING:
+    from inference.gateway.callers import Caller
+    from inference.gateway.stream import Stream
+
+
+def note_of(stream: Stream, outcome: str, code: str) -> UsageNote:
+    """What is known here of a request that ended without a replica's word."""
+    ticket = stream.ticket
+    now_ms = clock.epoch_ms()
+    first = stream.first_piece_at
+    return UsageNote(
+        request_id=ticket.id,
+        tenant_id=ticket.tenant,
+        key_id=ticket.key,
+        user_id=ticket.user,
+        model=ticket.model,
+        version_id=ticket.version,
+        deployment_id=ticket.deployment,
+        replica=stream.replica,
+        route=ticket.route,
+        stream=bool(ticket.body.get("stream")),
+        prompt_tokens=0,
+        cached_tokens=0,
+        completion_tokens=stream.completion_tokens(),
+        queue_ms=stream.queue_ms or (now_ms - ticket.enqueued_ms if stream.waiting_for_replica else 0),
+        first_token_ms=None if first is None else int((first - stream.started_at) * 1000),
+        duration_ms=now_ms - ticket.enqueued_ms,
+        outcome=outcome,
+        error_code=code,
+        end_user=ticket.end_user,
+        started_ms=ticket.enqueued_ms,
+        finished_ms=now_ms,
+    )
+
+
+def refusal(caller: Caller, *, model: str, route: str, stream: bool, code: str, end_user: str) -> UsageNote:
+    """A request of a known caller that was refused before it reached a queue."""
+    now_ms = clock.epoch_ms()
+    found = caller.routes.get(model)
+    return UsageNote(
+        request_id=f"req_{new_id().hex}",
+        tenant_id=str(caller.tenant_id),
+        key_id=str(caller.key_id) if caller.key_id else None,
+        user_id=str(caller.user_id) if caller.user_id else None,
+        model=model[:200],
+        version_id=str(found.version_id) if found else "",
+        deployment_id=str(found.deployment_id) if found else "",
+        replica="",
+        route=route,
+        stream=stream,
+        prompt_tokens=0,
+        cached_tokens=0,
+        completion_tokens=0,
+        queue_ms=0,
+        first_token_ms=None,
+        duration_ms=0,
+        outcome="refused",
+        error_code=code,
+        end_user=end_user[:200],
+        started_ms=now_ms,
+        finished_ms=now_ms,
+    )

@@ -1,0 +1,56 @@
+"""`manage.py prepare`: make a database ready to serve: migrations, checks of the walls, the demo tenants and models."""
+
+from __future__ import annotations
+
+import json
+import os
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import BaseCommand, CommandError, call_command
+from django.core.management.base import SystemCheckError
+from django.utils.translation import gettext as _
+
+from models_registry.services import demo as demo_models
+from tenants.services import demo as demo_tenants
+
+
+class Command(BaseCommand):
+    """Idempotent: run before every start. Migrations run as the owner of the tables, the rest as the runtime role."""
+
+    help = "Migrate, check that the walls stand, and set up the demo tenants and models."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """`--output` for the launcher, `--no-demo` for production."""
+        parser.add_argument("--output", type=Path, help="where to write what was set up, as JSON")
+        parser.add_argument("--no-demo", action="store_true", help="no demo tenants and models")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the steps; ends with one sentence when one of them fails."""
+        if "owner" not in settings.DATABASES:
+            raise CommandError(
+                _("Set DATABASE_OWNER_URL to a role that owns the tables: migrations do not run as the runtime role.")
+            )
+        call_command("migrate", database="owner", interactive=False, verbosity=options["verbosity"])
+        try:
+            call_command("check", databases=["default"])
+        except SystemCheckError as error:
+            raise CommandError(str(error)) from error
+        if options["no_demo"]:
+            return
+        prepared = {"tenants": demo_tenants.seed(), "models": demo_models.seed()}
+        if options["output"] is not None:
+            write_private(options["output"], json.dumps(prepared, ensure_ascii=False, indent=2))
+        self.stdout.write(_("Ready to serve."))
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only this user may read, whole or not at all: it holds keys."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_suffix(".half")
+    with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    half.replace(path)

@@ -1,0 +1,212 @@
+"""The ASGI application behind `/v1` and `/t/<slug>/v1`: authenticate, bound, submit, answer. Nothing of Django's
+request cycle runs here (law L1); what the four routes share is written once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import structlog
+from django.conf import settings
+
+from core.ids import new_id
+from inference.gateway import Caller, Rejected, Stream, gateway
+from inference.gateway.errors import invalid_key
+from inference.gateway.usage import refusal
+from inference.openai.body import ClientGone, read_json
+from inference.openai.parameters import checked
+from inference.openai.responses import Responder, SlowReader
+
+log = structlog.get_logger(__name__)
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+_POSTS = {"/chat/completions": "chat", "/completions": "completion", "/embeddings": "embedding"}
+
+
+class OpenAIApplication:
+    """`scope["path"]` is `/v1/…` or `/t/<slug>/v1/…`; `config.dispatch` sends nothing else here."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. Never raises for the client's doing."""
+        responder = Responder(send)
+        responder.request_id = f"req_{new_id().hex}"
+        try:
+            await self._answer(scope, receive, responder)
+        except Rejected as error:
+            await self._say(responder, error)
+        except (ClientGone, SlowReader, ConnectionError):
+            return
+        except Exception:
+            log.exception("openai.failed", request_id=responder.request_id)
+            await self._say(responder, Rejected(500, "internal_error", "Something went wrong on our side."))
+
+    @staticmethod
+    async def _say(responder: Responder, error: Rejected) -> None:
+        with contextlib.suppress(SlowReader, ConnectionError):
+            await responder.error(error)
+
+    async def _answer(self, scope: Scope, receive: Receive, responder: Responder) -> None:
+        slug, route = split_path(scope["path"])
+        headers = single_headers(scope["headers"])
+        address = (scope.get("client") or ("",))[0]
+        caller = await gateway().caller_for_key(bearer(headers), address)
+        if slug is not None and slug != caller.tenant_slug:
+            # SECURITY: as if the key did not exist, so that a path tells nobody which tenants there are.
+            raise invalid_key()
+        if route in _POSTS:
+            require_method(scope, "POST", route)
+            body = await read_json(headers, receive)
+            await self._post(caller, _POSTS[route], "/v1" + route, body, receive, responder)
+        elif route == "/models" or route.startswith("/models/"):
+            require_method(scope, "GET", route)
+            await self._models(caller, route.removeprefix("/models").lstrip("/"), responder)
+        else:
+            raise Rejected(
+                404,
+                "unknown_url",
+                f"Unknown request URL: {scope['method']} {scope['path'][:200]}.",
+                param=None,
+            )
+
+    async def _post(
+        self,
+        caller: Caller,
+        kind: str,
+        route: str,
+        body: dict[str, Any],
+        receive: Receive,
+        responder: Responder,
+    ) -> None:
+        try:
+            request = checked(kind, body)
+            stream = await gateway().submit(caller, kind=kind, body=request, route=route)
+        except Rejected as error:
+            gateway().spawn(note_refusal(caller, body, route, error))
+            raise
+        responder.request_id = stream.request_id
+        leaving = asyncio.ensure_future(watch_disconnect(receive, stream))
+        try:
+            if request.get("stream"):
+                await self._stream(stream, responder)
+            else:
+                payload = await stream.result()
+                await responder.json(200, payload)
+        finally:
+            leaving.cancel()
+            stream.abandon()
+
+    @staticmethod
+    async def _stream(stream: Stream, responder: Responder) -> None:
+        while True:
+            pieces = await stream.batch(settings.KEEP_ALIVE_COMMENT_S)
+            if not responder.begun:
+                if pieces == [] and stream.was_abandoned:
+                    raise ClientGone
+                await responder.begin_stream()
+            if pieces is None:
+                await responder.comment()
+            elif pieces:
+                await responder.events([piece.payload for piece in pieces])
+            elif stream.was_abandoned:
+                raise ClientGone
+            else:
+                await responder.end_stream()
+                return
+
+    @staticmethod
+    async def _models(caller: Caller, name: str, responder: Responder) -> None:
+        routes = caller.visible_routes()
+        if name:
+            await responder.json(200, msgspec.json.encode(model_card(caller.route(name))))
+            return
+        cards = [model_card(route) for _, route in sorted(routes.items())]
+        await responder.json(200, msgspec.json.encode({"object": "list", "data": cards}))
+
+
+def split_path(path: str) -> tuple[str | None, str]:
+    """(tenant's slug or None, the path after /v1)."""
+    if path.startswith("/t/"):
+        slug, _, rest = path[3:].partition("/v1")
+        return slug, rest
+    return None, path.removeprefix("/v1")
+
+
+def single_headers(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Headers by name. SECURITY: a second Authorization is refused rather than chosen from (CVE-2026-48710)."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name == b"authorization" and name in found:
+            raise invalid_key()
+        found[name] = value
+    return found
+
+
+def bearer(headers: dict[bytes, bytes]) -> str:
+    """The key in `Authorization: Bearer …`. Raises Rejected(401)."""
+    value = headers.get(b"authorization")
+    if value is None:
+        raise Rejected(
+            401,
+            "missing_api_key",
+            "You didn't provide an API key. Send it as 'Authorization: Bearer atr-…'.",
+            kind="authentication_error",
+        )
+    word, _, key = value.partition(b" ")
+    if word.lower() != b"bearer":
+        raise invalid_key()
+    try:
+        return key.strip().decode("ascii")
+    except UnicodeDecodeError as error:
+        raise invalid_key() from error
+
+
+def require_method(scope: Scope, method: str, route: str) -> None:
+    """Raises Rejected(405) for another method."""
+    if scope["method"] != method:
+        raise Rejected(
+            405, "method_not_allowed", f"Not allowed to {scope['method']} on /v1{route[:100]}. Use {method}."
+        )
+
+
+async def watch_disconnect(receive: Receive, stream: Stream) -> None:
+    """Stop the engine's work when the client leaves (law L4)."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            stream.abandon()
+            return
+
+
+async def note_refusal(caller: Caller, body: dict[str, Any], route: str, error: Rejected) -> None:
+    """A usage record for a request that came no further."""
+    model, user = body.get("model"), body.get("user")
+    note = refusal(
+        caller,
+        model=model if isinstance(model, str) else "",
+        route=route,
+        stream=body.get("stream") is True,
+        code=error.code,
+        end_user=user if isinstance(user, str) else "",
+    )
+    try:
+        await gateway().start()
+        await gateway().queue.account(note)
+    except Exception:
+        log.warning("openai.refusal_not_recorded", code=error.code)
+
+
+def model_card(route: Any) -> dict[str, Any]:
+    """A model as OpenAI lists it, with vLLM's `max_model_len` beside it."""
+    return {
+        "id": route.name,
+        "object": "model",
+        "created": route.created,
+        "owned_by": route.owned_by,
+        "max_model_len": route.context_length,
+    }

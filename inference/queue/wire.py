@@ -1,0 +1,107 @@
+"""What travels through Valkey between web processes and replicas, as MessagePack arrays (small, and 2 µs to read)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Ticket(msgspec.Struct, array_like=True, omit_defaults=True):
+    """A request in the queue: what the engine needs, and what its usage record will say.
+
+    SECURITY: holds the prompt, so it lives in Valkey only until the request is accounted for, and is never logged.
+    """
+
+    id: str
+    web: str
+    attempt: int
+    kind: str  # chat, completion, embedding
+    tenant: str
+    key: str | None
+    user: str | None
+    model: str  # public name
+    version: str
+    deployment: str
+    route: str
+    salt: str
+    enqueued_ms: int  # since 1970
+    deadline_ms: int
+    body: dict[str, Any]
+    forced: list[list[int]] = msgspec.field(default_factory=list)
+    end_user: str = ""
+
+
+class Frame(msgspec.Struct, array_like=True):
+    """One piece of news about a request. `seq` counts from 0 within an attempt, so a loss or a repeat shows."""
+
+    id: str
+    attempt: int
+    seq: int
+    kind: int  # STARTED … DONE
+    payload: bytes = b""
+    tokens: list[tuple[int, list[int]]] = msgspec.field(default_factory=list)
+    status: int = 0
+
+
+STARTED, CHUNK, RESULT, FAILURE, DONE = range(5)
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_ticket = msgspec.msgpack.Decoder(Ticket).decode
+_decode_frames = msgspec.msgpack.Decoder(list[Frame]).decode
+
+
+def encode_ticket(ticket: Ticket) -> bytes:
+    """For the queue."""
+    return _encode(ticket)
+
+
+def decode_ticket(data: bytes) -> Ticket:
+    """From the queue. Raises msgspec.DecodeError."""
+    return _decode_ticket(data)
+
+
+def encode_frames(frames: list[Frame]) -> bytes:
+    """For an outbox: everything that one engine step has for one web process."""
+    return _encode(frames)
+
+
+def decode_frames(data: bytes) -> list[Frame]:
+    """From an outbox. Raises msgspec.DecodeError."""
+    return _decode_frames(data)
+
+
+class UsageNote(msgspec.Struct):
+    """A usage record on its way to PostgreSQL (field names are those of `billing.UsageRecord`)."""
+
+    request_id: str
+    tenant_id: str
+    key_id: str | None
+    user_id: str | None
+    model: str
+    version_id: str
+    deployment_id: str
+    replica: str
+    route: str
+    stream: bool
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    queue_ms: int
+    first_token_ms: int | None
+    duration_ms: int
+    outcome: str
+    error_code: str
+    end_user: str
+    started_ms: int
+    finished_ms: int
+
+
+def encode_usage(note: UsageNote) -> bytes:
+    """As JSON, readable by whoever has to look into the stream."""
+    return msgspec.json.encode(note)
+
+
+def decode_usage(data: bytes) -> dict[str, Any]:
+    """As the dictionary that `billing.services.usage.ingest` takes."""
+    return msgspec.json.decode(data)

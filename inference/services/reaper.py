@@ -1,0 +1,90 @@
+"""Clears up after crashes: requests whose web process is gone, and that no replica has, are accounted for here."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from core import clock
+from core.scoping import platform_scope
+from core.valkey import sync_client
+from inference.queue import scripts
+from inference.queue.client import with_age
+from inference.queue.keys import USAGE, WEBS, DeploymentKeys
+from inference.queue.wire import Ticket, UsageNote, decode_ticket, encode_usage
+from models_registry.models import Deployment
+
+log = structlog.get_logger(__name__)
+
+WEB_DEAD_MS = 15_000
+REPLICA_DEAD_MS = 15_000
+
+
+def reap() -> int:
+    """One round over all deployments; returns how many requests were accounted for."""
+    valkey = sync_client()
+    seconds, micros = valkey.time()  # type: ignore[misc]
+    now_ms = seconds * 1000 + micros // 1000
+    webs: dict[bytes, bytes] = valkey.hgetall(WEBS)  # type: ignore[assignment]
+    alive = {name.decode() for name, beat in webs.items() if with_age(beat, now_ms)["age_ms"] < WEB_DEAD_MS}
+    for name in webs.keys() - {name.encode() for name in alive}:
+        valkey.hdel(WEBS, name)
+    with platform_scope("the reaper lists deployments"):
+        deployments = list(Deployment.objects.values_list("pk", flat=True))
+    return sum(_reap_deployment(pk, alive, now_ms) for pk in deployments)
+
+
+def _reap_deployment(deployment: UUID, webs: set[str], now_ms: int) -> int:
+    valkey = sync_client()
+    keys = DeploymentKeys(str(deployment))
+    beats: dict[bytes, bytes] = valkey.hgetall(keys.replicas)  # type: ignore[assignment]
+    replicas = {name for name, beat in beats.items() if with_age(beat, now_ms)["age_ms"] < REPLICA_DEAD_MS}
+    cancel = valkey.register_script(scripts.CANCEL)
+    reaped = 0
+    for identifier, payload in valkey.hscan_iter(keys.requests, count=500):
+        ticket = decode_ticket(payload)
+        if ticket.web in webs or clock.epoch_ms() - ticket.enqueued_ms < WEB_DEAD_MS:
+            continue
+        replica: Any = valkey.hget(keys.running, identifier)
+        if replica in replicas:
+            continue  # it sees for itself that the web process is gone
+        if replica is None:
+            cancel([keys.requests, keys.running, keys.waiting(ticket.tenant)], [ticket.id, keys.control("")])
+        _account(keys, ticket, "cancelled" if replica is None else "lost")
+        reaped += 1
+    if reaped:
+        log.warning("reaper.reaped", deployment=str(deployment), requests=reaped)
+    return reaped
+
+
+def _account(keys: DeploymentKeys, ticket: Ticket, outcome: str) -> None:
+    now_ms = clock.epoch_ms()
+    note = UsageNote(
+        request_id=ticket.id,
+        tenant_id=ticket.tenant,
+        key_id=ticket.key,
+        user_id=ticket.user,
+        model=ticket.model,
+        version_id=ticket.version,
+        deployment_id=ticket.deployment,
+        replica="",
+        route=ticket.route,
+        stream=bool(ticket.body.get("stream")),
+        prompt_tokens=0,
+        cached_tokens=0,
+        completion_tokens=sum(map(len, ticket.forced)),
+        queue_ms=0,
+        first_token_ms=None,
+        duration_ms=max(0, now_ms - ticket.enqueued_ms),
+        outcome=outcome,
+        error_code="gateway_lost",
+        end_user=ticket.end_user,
+        started_ms=ticket.enqueued_ms,
+        finished_ms=now_ms,
+    )
+    valkey = sync_client()
+    valkey.xadd(USAGE, {"r": encode_usage(note)})
+    valkey.hdel(keys.requests, ticket.id)
+    valkey.hdel(keys.running, ticket.id)

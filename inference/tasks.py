@@ -1,0 +1,30 @@
+"""Scheduled work of the jobs worker. `inference.serve` is not here: only engine workers load it."""
+
+from __future__ import annotations
+
+from celery import shared_task
+from django.core.cache import cache
+
+from inference.services import reaper, reconciler, usage
+
+
+@shared_task(name="inference.reconcile")
+def reconcile() -> None:
+    """Bring deployments and replicas together."""
+    reconciler.reconcile()
+
+
+@shared_task(name="inference.ingest_usage")
+def ingest_usage() -> None:
+    """Take usage records from Valkey to PostgreSQL."""
+    usage.ingest()
+
+
+@shared_task(name="inference.reap_requests")
+def reap_requests() -> None:
+    """Account for requests that a crash left behind. One at a time, whoever is scheduled twice."""
+    if cache.add("inference.reap_requests", 1, timeout=60):
+        try:
+            reaper.reap()
+        finally:
+            cache.delete("inference.reap_requests")

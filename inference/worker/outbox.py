@@ -1,0 +1,81 @@
+"""What a replica has to say, gathered per web process and sent once per engine step (law L2)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from redis.exceptions import RedisError
+
+from inference.queue.client import RequestQueue
+from inference.queue.wire import Frame, UsageNote
+
+log = structlog.get_logger(__name__)
+
+
+class Outbox:
+    """Frames wait here until the running step has given all it has; Valkey being away only makes them wait longer.
+
+    A send that failed is sent again whole: frames are numbered, and a reader drops what it has had.
+    """
+
+    def __init__(self, queue: RequestQueue, on_web_gone: Callable[[str], None]) -> None:
+        self._queue = queue
+        self._on_web_gone = on_web_gone
+        self._boxes: dict[str, list[Frame]] = {}
+        self._notes: list[UsageNote] = []
+        self._dirty = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def put(self, web: str, frame: Frame) -> None:
+        """Add a frame; it leaves with the others of this step."""
+        box = self._boxes.get(web)
+        if box is None:
+            box = self._boxes[web] = []
+        box.append(frame)
+        self._dirty.set()
+        self._empty.clear()
+
+    def account(self, note: UsageNote) -> None:
+        """Write a usage record and forget the request; kept until Valkey has it."""
+        self._notes.append(note)
+        self._dirty.set()
+        self._empty.clear()
+
+    async def run(self) -> None:
+        """Send, for as long as the replica lives."""
+        while True:
+            await self._dirty.wait()
+            await asyncio.sleep(0)  # let the other requests of this engine step add theirs
+            self._dirty.clear()
+            boxes, self._boxes = self._boxes, {}
+            notes, self._notes = self._notes, []
+            await self._send(boxes, notes)
+            if not self._dirty.is_set():
+                self._empty.set()
+
+    async def flush(self, timeout_s: float) -> bool:
+        """Wait until everything has left; False when that took too long."""
+        try:
+            await asyncio.wait_for(self._empty.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _send(self, boxes: dict[str, list[Frame]], notes: list[UsageNote]) -> None:
+        delay = 0.05
+        while boxes or notes:
+            try:
+                if boxes:
+                    for web in await self._queue.send(boxes):
+                        self._on_web_gone(web)
+                    boxes = {}
+                while notes:
+                    await self._queue.account(notes[0])
+                    notes.pop(0)
+            except (RedisError, OSError) as error:
+                log.warning("outbox.waits_for_valkey", error=type(error).__name__)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 1.0)

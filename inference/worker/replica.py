@@ -1,0 +1,374 @@
+"""`Replica`: one engine at work. Pulls requests whenever its batch has room, runs them, sends back what comes.
+
+Requests wait in the tenants' queues, where tenants are told apart, never inside the engine (design: data plane §2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import msgspec
+import structlog
+from redis.exceptions import RedisError
+
+from core import clock
+from core.valkey import async_client
+from inference.queue.client import RequestQueue
+from inference.queue.keys import WEBS
+from inference.queue.wire import (
+    CHUNK,
+    DONE,
+    FAILURE,
+    RESULT,
+    STARTED,
+    Frame,
+    Ticket,
+    UsageNote,
+    decode_ticket,
+)
+from inference.worker.outbox import Outbox
+from inference.worker.port import Chunk, Engine, EngineDead, EngineRequest, Failure, Result
+
+log = structlog.get_logger(__name__)
+
+BEAT_S = 0.5
+WEB_CHECK_S = 1.0
+WEB_DEAD_MS = 4_000
+DRAIN_S = 30.0
+IDLE_PULL_S = 2.0  # a wake-up that got lost costs at most this
+
+
+@dataclass(slots=True)
+class _Job:
+    """One request at work."""
+
+    ticket: Ticket
+    request: EngineRequest
+    started_ms: int
+    seq: int = 0
+    outcome: str = ""  # set by whoever ends it early
+    code: str = ""
+    dropped: bool = False  # another replica has it now: say nothing, account for nothing
+    task: asyncio.Task[None] | None = None
+
+
+class Replica:
+    """Runs until told to stop, or until its engine dies (EngineDead is raised then)."""
+
+    def __init__(self, *, replica_id: str, node: str, deployment_id: str, engine: Engine) -> None:
+        self.id = replica_id
+        self.node = node
+        self.deployment = deployment_id
+        self.engine = engine
+        self.state = "starting"
+        self._jobs: dict[str, _Job] = {}
+        self._cancelled_early: dict[str, str] = {}
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._dead: EngineDead | None = None
+
+    async def run(self) -> None:
+        """Start the engine, serve, drain. Raises what the engine's start raised, or EngineDead."""
+        self._client = async_client(max_connections=32)
+        self._reading = async_client(max_connections=2, blocking_read=True)
+        self._queue = RequestQueue(self._client)
+        self._keys = self._queue.keys(self.deployment)
+        self._outbox = Outbox(self._queue, self._web_gone)
+        tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._outbox.run())]
+        try:
+            tasks.append(asyncio.create_task(self._listen()))
+            await self._or_stop(self.engine.start())
+            if not self._stop.is_set():
+                self.state = "ready"
+                log.info("replica.ready", replica=self.id, deployment=self.deployment)
+                tasks += [
+                    asyncio.create_task(self._pull()),
+                    asyncio.create_task(self._watch_webs()),
+                    asyncio.create_task(self._watch_engine()),
+                ]
+                await self._stop.wait()
+            await self._drain()
+        finally:
+            await self._end(tasks)
+        if self._dead is not None:
+            raise self._dead
+
+    def stop(self) -> None:
+        """Take no more requests; end when those at work have ended."""
+        self._stop.set()
+        self._wake.set()
+        self._room.set()
+
+    async def _or_stop(self, start: Any) -> None:
+        starting = asyncio.ensure_future(start)
+        stopping = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if starting.done():
+            starting.result()
+        else:
+            await asyncio.wait([starting])  # a half-loaded engine cannot be ended; wait, then end it
+
+    async def _drain(self) -> None:
+        if self._dead is not None:
+            return
+        self.state = "draining"
+        running = [job.task for job in self._jobs.values() if job.task is not None]
+        if running:
+            await asyncio.wait(running, timeout=DRAIN_S)
+
+    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+        if self._dead is not None:
+            # Another replica goes on with these: their tickets stay, and the heartbeat goes.
+            for job in self._jobs.values():
+                job.dropped = True
+        for job in list(self._jobs.values()):
+            job.outcome, job.code = job.outcome or "failed", job.code or "replica_stopped"
+            if job.task is not None:
+                job.task.cancel()
+        await asyncio.gather(
+            *(job.task for job in list(self._jobs.values()) if job.task), return_exceptions=True
+        )
+        await self._outbox.flush(5.0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(RedisError, OSError):
+            await self._client.hdel(self._keys.replicas, self.id)
+            await self._client.delete(self._keys.control(self.id))
+        await self._client.aclose()
+        await self._reading.aclose()
+        await self.engine.close()
+
+    # --- Requests
+
+    async def _pull(self) -> None:
+        while not self._stop.is_set():
+            room = self.engine.capacity - len(self._jobs)
+            if room <= 0:
+                self._room.clear()
+                await self._room.wait()
+                continue
+            self._wake.clear()
+            try:
+                payloads = await self._queue.pull(self.deployment, self.id, min(room, 64))
+            except (RedisError, OSError):
+                await asyncio.sleep(0.1)
+                continue
+            for payload in payloads:
+                self._accept(decode_ticket(payload))
+            if not payloads:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), IDLE_PULL_S)
+
+    def _accept(self, ticket: Ticket) -> None:
+        now_ms = clock.epoch_ms()
+        request = EngineRequest(ticket.id, ticket.kind, ticket.body, ticket.salt, ticket.forced)  # type: ignore[arg-type]
+        job = _Job(ticket, request, now_ms)
+        order = self._cancelled_early.pop(ticket.id, None)
+        if order is not None:
+            job.outcome, job.code, job.dropped = "cancelled", "client_gone", order == "drop"
+            self._account(job)
+            return
+        started = {"replica": self.id, "queue_ms": max(0, now_ms - ticket.enqueued_ms)}
+        self._say(job, STARTED, msgspec.json.encode(started))
+        self._jobs[ticket.id] = job
+        job.task = asyncio.create_task(self._serve(job))
+
+    async def _serve(self, job: _Job) -> None:
+        outcome, code = "completed", ""
+        events = self.engine.run(job.request)
+        try:
+            async with asyncio.timeout(max(0.0, job.ticket.deadline_ms - clock.epoch_ms()) / 1000):
+                async for event in events:
+                    if isinstance(event, Chunk):
+                        self._say(job, CHUNK, event.payload, event.tokens)
+                    elif isinstance(event, Result):
+                        self._say(job, RESULT, event.payload)
+                    else:
+                        outcome, code = "failed", self._failed(job, event)
+        except asyncio.CancelledError:
+            outcome, code = job.outcome or "cancelled", job.code or "client_gone"
+        except TimeoutError:
+            outcome, code = "failed", self._failed(job, _timeout())
+        except EngineDead as error:
+            job.dropped = True
+            self._engine_died(error)
+        except Exception:
+            log.exception("replica.request_failed", request_id=job.ticket.id)
+            outcome, code = "failed", self._failed(job, _internal())
+        finally:
+            with contextlib.suppress(Exception, asyncio.CancelledError):
+                await events.aclose()  # type: ignore[attr-defined]
+            job.outcome, job.code = outcome, code
+            self._jobs.pop(job.ticket.id, None)
+            self._room.set()
+            if outcome == "completed" and not job.dropped:
+                self._say(job, DONE, b"")
+            self._account(job)
+
+    def _failed(self, job: _Job, failure: Failure) -> str:
+        self._say(job, FAILURE, failure.payload, status=failure.status)
+        try:
+            return str(msgspec.json.decode(failure.payload)["error"].get("code") or "engine_error")
+        except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+            return "engine_error"
+
+    def _say(
+        self,
+        job: _Job,
+        kind: int,
+        payload: bytes,
+        tokens: list[tuple[int, list[int]]] | None = None,
+        *,
+        status: int = 0,
+    ) -> None:
+        frame = Frame(job.ticket.id, job.ticket.attempt, job.seq, kind, payload, tokens or [], status)
+        job.seq += 1
+        self._outbox.put(job.ticket.web, frame)
+
+    def _account(self, job: _Job) -> None:
+        if job.dropped:
+            return
+        ticket, meter = job.ticket, job.request.meter
+        now_ms = clock.epoch_ms()
+        first = meter.first_token_at
+        first_ms = (
+            None if first is None else int(now_ms - (clock.monotonic() - first) * 1000 - ticket.enqueued_ms)
+        )
+        self._outbox.account(
+            UsageNote(
+                request_id=ticket.id,
+                tenant_id=ticket.tenant,
+                key_id=ticket.key,
+                user_id=ticket.user,
+                model=ticket.model,
+                version_id=ticket.version,
+                deployment_id=ticket.deployment,
+                replica=self.id,
+                route=ticket.route,
+                stream=bool(ticket.body.get("stream")),
+                prompt_tokens=meter.prompt_tokens,
+                cached_tokens=meter.cached_tokens,
+                completion_tokens=meter.completion_tokens,
+                queue_ms=max(0, job.started_ms - ticket.enqueued_ms),
+                first_token_ms=None if first_ms is None else max(0, first_ms),
+                duration_ms=max(0, now_ms - ticket.enqueued_ms),
+                outcome=job.outcome,
+                error_code=job.code,
+                end_user=ticket.end_user,
+                started_ms=ticket.enqueued_ms,
+                finished_ms=now_ms,
+            )
+        )
+
+    # --- Orders
+
+    async def _listen(self) -> None:
+        """Wake-ups and orders, from one blocking read."""
+        last = {self._keys.wake: b"$", self._keys.control(self.id): b"0"}
+        while True:
+            try:
+                answer = await self._reading.xread(dict(last), block=5000, count=256)
+            except (RedisError, OSError):
+                self._wake.set()
+                await asyncio.sleep(0.1)
+                continue
+            for name, entries in answer or ():
+                last[name.decode()] = entries[-1][0]
+                if name.decode() == self._keys.wake:
+                    self._wake.set()
+                    continue
+                for _, fields in entries:
+                    for order, argument in fields.items():
+                        self._obey(order.decode(), argument.decode())
+
+    def _obey(self, order: str, argument: str) -> None:
+        if order == "stop":
+            self.stop()
+            return
+        job = self._jobs.get(argument)
+        if job is None:
+            # The order overtook the request on its way here.
+            self._cancelled_early[argument] = order
+            while len(self._cancelled_early) > 10_000:
+                self._cancelled_early.pop(next(iter(self._cancelled_early)))
+            return
+        if order == "drop":
+            job.dropped = True
+        if job.task is not None:
+            job.task.cancel()
+
+    def _web_gone(self, web: str) -> None:
+        for job in list(self._jobs.values()):
+            if job.ticket.web == web and job.task is not None:
+                job.outcome, job.code = "cancelled", "gateway_lost"
+                job.task.cancel()
+
+    async def _watch_webs(self) -> None:
+        """Stop working for web processes that are gone: nobody would read the answers (law L4)."""
+        steady_since = clock.monotonic()
+        while True:
+            await asyncio.sleep(WEB_CHECK_S)
+            webs = {job.ticket.web for job in self._jobs.values()}
+            if not webs:
+                continue
+            try:
+                beats = await self._queue.beats(WEBS)
+            except (RedisError, OSError):
+                steady_since = clock.monotonic()
+                continue
+            if clock.monotonic() - steady_since < WEB_DEAD_MS / 1000 + 1:
+                continue
+            for web in webs:
+                if beats.get(web, {}).get("age_ms", WEB_DEAD_MS) >= WEB_DEAD_MS:
+                    self._web_gone(web)
+
+    # --- Health
+
+    async def _watch_engine(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            try:
+                await self.engine.check_health()
+            except EngineDead as error:
+                self._engine_died(error)
+                return
+
+    def _engine_died(self, error: EngineDead) -> None:
+        if self._dead is None:
+            log.error("replica.engine_died", replica=self.id, error=str(error))
+            self._dead = error
+            self.stop()
+
+    async def _beat(self) -> None:
+        while True:
+            facts: dict[str, Any] = {
+                "node": self.node,
+                "state": self.state,
+                "capacity": self.engine.capacity,
+                "in_flight": len(self._jobs),
+            }
+            if self.state != "starting":
+                facts["counters"] = asdict(self.engine.counters())
+            with contextlib.suppress(RedisError, OSError):
+                await self._queue.beat(self._keys.replicas, self.id, facts)
+            await asyncio.sleep(BEAT_S)
+
+
+def _timeout() -> Failure:
+    error = {
+        "message": "The request took longer than the platform allows.",
+        "type": "server_error",
+        "param": None,
+    }
+    return Failure(504, msgspec.json.encode({"error": {**error, "code": "timeout"}}))
+
+
+def _internal() -> Failure:
+    error = {"message": "The engine could not serve the request.", "type": "server_error", "param": None}
+    return Failure(500, msgspec.json.encode({"error": {**error, "code": "engine_error"}}))

@@ -1,0 +1,105 @@
+"""Celery's side of an engine worker: `inference.serve` is one replica, from placement to end. Started with
+`-I inference.worker.tasks`; no other process loads this."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from typing import Any
+from uuid import UUID
+
+import structlog
+from celery import shared_task
+from celery.signals import worker_init, worker_shutting_down
+from django.conf import settings
+
+from core.scoping import platform_scope
+from core.valkey import sync_client
+from inference.queue.keys import PLACEMENTS, DeploymentKeys
+from inference.worker.engines.factory import create_engine
+from inference.worker.node import Node
+from inference.worker.replica import Replica
+from models_registry.selectors import engine_spec
+
+log = structlog.get_logger(__name__)
+
+_replicas: dict[str, tuple[asyncio.AbstractEventLoop, Replica]] = {}
+_node: Node | None = None
+# How long a failed start keeps its deployment from being placed again: doubles with each failure, seconds.
+BACKOFF_S = (2, 4, 8, 16, 32, 64, 128, 300)
+
+
+@worker_init.connect
+def _boot(**_: Any) -> None:
+    """Report as a node, and import the engine while the rest of the platform starts."""
+    global _node
+    _node = Node()
+    _node.start()
+    if os.environ.get("ATRIUM_PRELOAD_ENGINE") and "vllm" in _node._facts()["engines"]:
+        threading.Thread(target=_preload, name="preload", daemon=True).start()
+
+
+def _preload() -> None:
+    from inference.worker.engines.vllm import startup
+
+    startup.prepare_environment()
+    startup.start_forkserver()
+    startup.import_engine()
+
+
+@worker_shutting_down.connect
+def _shut_down(**_: Any) -> None:
+    """Drain all replicas: requests at work end, nothing new is taken."""
+    if _node is not None:
+        _node.stop()
+    for loop, replica in list(_replicas.values()):
+        loop.call_soon_threadsafe(replica.stop)
+
+
+@shared_task(name="inference.serve", acks_late=False)
+def serve(*, deployment_id: str, replica_id: str) -> None:
+    """Host one replica until it is told to stop. A placement that is no longer wanted ends at once."""
+    valkey = sync_client()
+    if not valkey.hexists(PLACEMENTS, replica_id):
+        log.info("serve.not_wanted", replica=replica_id)
+        return
+    try:
+        asyncio.run(_host(deployment_id, replica_id))
+        valkey.delete(DeploymentKeys(deployment_id).failures)
+    except Exception as error:
+        log.exception("serve.failed", replica=replica_id, deployment=deployment_id)
+        _note_failure(deployment_id, error)
+    finally:
+        _replicas.pop(replica_id, None)
+        valkey.hdel(PLACEMENTS, replica_id)
+
+
+async def _host(deployment_id: str, replica_id: str) -> None:
+    spec = await asyncio.to_thread(_spec, UUID(deployment_id))
+    replica = Replica(
+        replica_id=replica_id,
+        node=settings.NODE_NAME,
+        deployment_id=deployment_id,
+        engine=await asyncio.to_thread(create_engine, spec),
+    )
+    _replicas[replica_id] = (asyncio.get_running_loop(), replica)
+    await replica.run()
+
+
+def _spec(deployment_id: UUID) -> Any:
+    with platform_scope("an engine worker loads what it is to serve"):
+        return engine_spec(deployment_id=deployment_id)
+
+
+def _note_failure(deployment_id: str, error: Exception) -> None:
+    """Remember why, for the console, and until when not to try again."""
+    keys = DeploymentKeys(deployment_id)
+    valkey = sync_client()
+    count = int(valkey.hincrby(keys.failures, "count", 1))  # type: ignore[arg-type]
+    wait_s = BACKOFF_S[min(count, len(BACKOFF_S)) - 1]
+    seconds, _ = valkey.time()  # type: ignore[misc]
+    valkey.hset(
+        keys.failures,
+        mapping={"until_ms": (seconds + wait_s) * 1000, "message": f"{type(error).__name__}: {error}"[:1000]},
+    )

@@ -1,0 +1,98 @@
+"""The web process: `python -m config.server`. uvicorn, with limits that a public edge needs (docs/adr/0006).
+
+One process; several on one port share it through SO_REUSEPORT. daphne serves the same application
+(`daphne config.asgi:application`), slower and without back-pressure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+# A connection that has not sent a complete request head after this long is closed, seconds.
+HEAD_TIMEOUT_S = 10.0
+DRAIN_S = 20
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, with a deadline for the head of each request (slowloris)."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Start the clock for the first head."""
+        super().connection_made(transport)
+        self._head_timer: asyncio.TimerHandle | None = self.loop.call_later(HEAD_TIMEOUT_S, self._head_late)
+
+    def on_message_begin(self) -> None:
+        """A head begins (also on a kept-alive connection)."""
+        super().on_message_begin()
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._head_late)
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of the timer."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _head_late(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket that other web processes of this machine may share."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "SO_REUSEPORT"):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind((host, port))
+    sock.set_inheritable(True)
+    return sock
+
+
+def main() -> None:
+    """Serve until SIGTERM; then finish what is in flight, within `DRAIN_S`."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
+    from django.conf import settings
+
+    config = uvicorn.Config(
+        "config.asgi:application",
+        loop="uvloop",
+        http=BoundedHttpProtocol,
+        ws="websockets-sansio",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=DRAIN_S,
+        limit_concurrency=None,
+        ws_max_size=1024 * 1024,
+        ws_max_queue=64,
+        # SECURITY: forwarded addresses count only from proxies that the operator names.
+        proxy_headers="FORWARDED_ALLOW_IPS" in os.environ,
+        forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", ""),
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    sock = listen(os.environ.get("HOST", "127.0.0.1"), settings.PORT)
+    uvicorn.Server(config).run(sockets=[sock])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Settings by surroundings: base for all, local (make run), test, production."""

@@ -1,0 +1,1 @@
+"""Kernel without business nouns: scope, row-level security, ids, errors, dispatch. Everyone may import it."""
