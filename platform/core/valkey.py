@@ -38,7 +38,7 @@ def async_client(*, max_connections: int = 64, blocking_read: bool = False) -> r
             redis.exceptions.BusyLoadingError,
         ],
     )
-    return redis.asyncio.Redis(connection_pool=pool)
+    return redis.asyncio.Redis.from_pool(pool)  # closes the pool with itself
 
 
 __all__ = ["Retry", "async_client", "sync_client"]
