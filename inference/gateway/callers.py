@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 
 from access.models import APIKey
 from core import clock
@@ -153,5 +153,6 @@ def load_for_member(user_id: UUID, tenant_id: UUID) -> Caller | None:
 
 
 # The only thread hop of the data plane: a snapshot that is not in memory yet (L1: never on the warm path).
-load_for_key_async = sync_to_async(load_for_key, thread_sensitive=False)
-load_for_member_async = sync_to_async(load_for_member, thread_sensitive=False)
+# The threads give their connection back to the pool each time; kept ones would use it up.
+load_for_key_async = database_sync_to_async(load_for_key, thread_sensitive=False)
+load_for_member_async = database_sync_to_async(load_for_member, thread_sensitive=False)

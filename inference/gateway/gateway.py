@@ -44,35 +44,47 @@ class Gateway:
         self.policies = PolicyCache()
         self.streams: dict[str, Stream] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._starting: asyncio.Task[None] | None = None
+        self._opening: asyncio.Future[None] | None = None
+        self._launched = False
         self._used_keys: dict[str, int] = {}
         self._last_frame = b"0"
         self.draining = False
 
     # --- Life
 
-    async def start(self) -> None:
-        """Connect and start reading. Called by every submit; the first one does the work."""
-        if self._starting is None or (self._starting.done() and self._starting.exception()):
-            self._starting = asyncio.ensure_future(self._start())
-        await asyncio.shield(self._starting)
-
-    async def _start(self) -> None:
+    def launch(self) -> None:
+        """Begin to listen, once. Does not wait, and does not mind when Valkey is away."""
+        if self._launched:
+            return
+        self._launched = True
         self.client = async_client(max_connections=64)
         self._reading = async_client(max_connections=2, blocking_read=True)
         self.queue = RequestQueue(self.client)
-        await self._open_outbox()
-        self.spawn(self._read_frames())
         self.spawn(self._read_events())
         self.spawn(self._beat())
         self.spawn(Watcher(self).run())
 
+    async def start(self) -> None:
+        """Launch, and open the outbox that answers come to. Raises RedisError while Valkey is away."""
+        self.launch()
+        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
+            self._opening = asyncio.ensure_future(self._open())
+        await asyncio.shield(self._opening)
+
+    async def _open(self) -> None:
+        await self._open_outbox()
+        self.spawn(self._read_frames())
+
     async def close(self) -> None:
         """Stop reading and let go of the connections (tests, shutdown)."""
-        for task in list(self._tasks):
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if hasattr(self, "client"):
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=5)
+            for task in stuck:
+                log.error("gateway.task_did_not_end", task=repr(task)[:300])
+        if self._launched:
             with contextlib.suppress(RedisError):
                 await self.client.hdel(WEBS, self.web)
                 await self.client.delete(outbox(self.web))
@@ -96,6 +108,7 @@ class Gateway:
 
     async def caller_for_key(self, secret: str, address: str) -> Caller:
         """Who an API key speaks for. Raises Rejected unless it may call now."""
+        self.launch()
         caller = await self.policies.for_key(secret)
         caller.check(address)
         if caller.key_id is not None:
@@ -104,6 +117,7 @@ class Gateway:
 
     async def caller_for_member(self, user_id: UUID, tenant_id: UUID, address: str) -> Caller:
         """Who a signed-in member is in a tenant. Raises Rejected unless the member may call now."""
+        self.launch()
         caller = await self.policies.for_member(user_id, tenant_id)
         caller.check(address)
         return caller
@@ -122,7 +136,6 @@ class Gateway:
         With `resume_from` (token ids per choice) the answer begins with exactly these tokens. One round trip to
         Valkey. Raises Rejected when the model is not the caller's, the queue is full, or Valkey is away.
         """
-        await self.start()
         target = caller.route(body["model"])
         if target.task != kind and not (kind == "completion" and target.task == "chat"):
             raise Rejected(
@@ -137,6 +150,7 @@ class Gateway:
         stream = Stream(self, caller, ticket, resumable=target.engine != "openai" and not several)
         self.streams[ticket.id] = stream
         try:
+            await self.start()
             await self.queue.enqueue(ticket, settings.QUEUE_LIMIT_PER_TENANT)
         except QueueFull as full:
             self.release(stream)

@@ -14,13 +14,15 @@ from celery import shared_task
 from celery.signals import worker_init, worker_shutting_down
 from django.conf import settings
 
-from core.scoping import platform_scope
+from core.threads import in_thread
 from core.valkey import sync_client
 from inference.queue.keys import PLACEMENTS, DeploymentKeys
 from inference.worker.engines.factory import create_engine
 from inference.worker.node import Node
+from inference.worker.port import Engine
 from inference.worker.replica import Replica
-from models_registry.selectors import engine_spec
+from models_registry import artifacts
+from models_registry.selectors import engine_spec, remote_credential
 
 log = structlog.get_logger(__name__)
 
@@ -76,20 +78,21 @@ def serve(*, deployment_id: str, replica_id: str) -> None:
 
 
 async def _host(deployment_id: str, replica_id: str) -> None:
-    spec = await asyncio.to_thread(_spec, UUID(deployment_id))
+    engine = await in_thread(_engine)(UUID(deployment_id))
     replica = Replica(
-        replica_id=replica_id,
-        node=settings.NODE_NAME,
-        deployment_id=deployment_id,
-        engine=await asyncio.to_thread(create_engine, spec),
+        replica_id=replica_id, node=settings.NODE_NAME, deployment_id=deployment_id, engine=engine
     )
     _replicas[replica_id] = (asyncio.get_running_loop(), replica)
     await replica.run()
 
 
-def _spec(deployment_id: UUID) -> Any:
-    with platform_scope("an engine worker loads what it is to serve"):
-        return engine_spec(deployment_id=deployment_id)
+def _engine(deployment_id: UUID) -> Engine:
+    """The engine of a deployment, not started. Model files are checked against their manifest first."""
+    spec = engine_spec(deployment_id=deployment_id)
+    if spec.path:
+        artifacts.verify_again(spec.path, spec.manifest)
+    credential = remote_credential(deployment_id=deployment_id) if spec.engine == "openai" else ""
+    return create_engine(spec, credential=credential)
 
 
 def _note_failure(deployment_id: str, error: Exception) -> None:

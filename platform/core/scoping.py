@@ -165,11 +165,16 @@ class TenantQuerySet(models.QuerySet[Any]):
 
 
 class TenantManager(models.Manager[Any]):
-    """Manager of a tenant-owned model: rows of the active tenant, or an error."""
+    """Manager of a tenant-owned model: rows of the active tenant, or an error.
+
+    `TenantManager.from_queryset(…)` takes querysets that derive from TenantQuerySet.
+    """
+
+    _queryset_class = TenantQuerySet
 
     def get_queryset(self) -> models.QuerySet[Any]:
         """All rows in scope."""
-        return TenantQuerySet(self.model, using=self._db).filter(InScope())
+        return super().get_queryset().filter(InScope())
 
 
 class SharedManager(models.Manager[Any]):

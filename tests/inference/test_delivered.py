@@ -15,8 +15,20 @@ TEXT = st.text(alphabet="ab 中é😀\n", max_size=24)
 
 
 def chunk(index: int, delta: dict[str, Any] | None = None, **extra: Any) -> dict[str, Any]:
-    choice: dict[str, Any] = {"index": index, "delta": delta or {}, "logprobs": None, "finish_reason": None, **extra}
-    return {"id": "chatcmpl-x", "object": "chat.completion.chunk", "created": 5, "model": "m", "choices": [choice]}
+    choice: dict[str, Any] = {
+        "index": index,
+        "delta": delta or {},
+        "logprobs": None,
+        "finish_reason": None,
+        **extra,
+    }
+    return {
+        "id": "chatcmpl-x",
+        "object": "chat.completion.chunk",
+        "created": 5,
+        "model": "m",
+        "choices": [choice],
+    }
 
 
 def cut(text: str, points: list[int]) -> list[str]:
@@ -102,7 +114,9 @@ def test_without_trimming_text_would_come_twice() -> None:
 def test_completions_are_trimmed_by_text(text: str, points: list[int], kept: int) -> None:
     def payloads(at: list[int]) -> list[bytes]:
         return [
-            msgspec.json.encode({"created": 1, "choices": [{"index": 0, "text": piece, "finish_reason": None}]})
+            msgspec.json.encode(
+                {"created": 1, "choices": [{"index": 0, "text": piece, "finish_reason": None}]}
+            )
             for piece in cut(text, at)
         ]
 

@@ -41,10 +41,20 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         if options["no_demo"]:
             return
-        prepared = {"tenants": demo_tenants.seed(), "models": demo_models.seed()}
+        prepared = {**demo_tenants.seed(), "models": self._models()}
         if options["output"] is not None:
             write_private(options["output"], json.dumps(prepared, ensure_ascii=False, indent=2))
         self.stdout.write(_("Ready to serve."))
+
+    def _models(self) -> list[dict[str, str]]:
+        """Register the demo's models; those that can be called, by name and task."""
+        for line in demo_models.seed():
+            self.stdout.write(line)
+        return [
+            {"name": model.name, "task": str(model.task)}
+            for model in demo_models.demo_models()
+            if model.path is not None and model.path.is_dir()
+        ]
 
 
 def write_private(path: Path, text: str) -> None:

@@ -228,6 +228,10 @@ class _Serving:
             answer = create_error_response(error)
             if answer.error.code >= 500:
                 log.exception("vllm.request_failed", request_id=request.id)
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # vLLM turns a cancellation into an error body ("Client disconnected"): cancelled is cancelled.
+            raise asyncio.CancelledError
         if isinstance(answer, ErrorResponse):
             return _failure(int(answer.error.code), answer.error.model_dump())
         if isinstance(answer, bytes):

@@ -17,6 +17,9 @@ _PASSED_ON = (
     "block_size", "enable_lora", "max_loras", "max_lora_rank", "runner", "convert", "load_format",
 )  # fmt: skip
 
+# Memory for attention keys and values of an engine without a GPU, where the deployment says nothing.
+CPU_KV_CACHE_GIB = 1.0
+
 
 def prepare_environment() -> None:
     """Environment of every engine process: offline, silent, and with no second OpenMP pool fighting over cores."""
@@ -68,7 +71,11 @@ def engine_arguments(path: str, arguments: dict[str, Any]) -> Any:
         chosen.setdefault("enable_prefix_caching", True)
         # Without it a small model's grammar may wander through white space for ever.
         chosen["structured_outputs_config"] = {"backend": "xgrammar", "disable_any_whitespace": True}
-    if space := arguments.get("kv_cache_space_gib"):
+    space = arguments.get("kv_cache_space_gib")
+    if space is None and "gpu_memory_utilization" not in arguments and not _has_gpu():
+        # Without a GPU vLLM would take 92 % of the machine's memory, the other engines' included.
+        space = CPU_KV_CACHE_GIB
+    if space is not None:
         chosen["kv_cache_memory_bytes"] = int(float(space) * 1024**3)
     return AsyncEngineArgs(
         model=path,
@@ -80,6 +87,12 @@ def engine_arguments(path: str, arguments: dict[str, Any]) -> Any:
         reasoning_parser=arguments.get("reasoning_parser", ""),
         **chosen,
     )
+
+
+def _has_gpu() -> bool:
+    from vllm.platforms import current_platform
+
+    return not current_platform.is_cpu()
 
 
 def import_engine() -> None:
