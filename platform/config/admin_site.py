@@ -41,9 +41,9 @@ class SupportSite(UnfoldAdminSite):
         self, view: Callable[..., HttpResponseBase], cacheable: bool = False
     ) -> Callable[..., HttpResponseBase]:
         """Every page with the content security policy that Unfold needs."""
-        return csp_update(POLICY)(super().admin_view(view, cacheable))  # type: ignore[return-value,arg-type]
+        return csp_update(POLICY)(super().admin_view(view, cacheable))
 
-    def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponseBase:  # type: ignore[override]
+    def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponseBase:
         """To the console's sign-in, which bounds guessing; signed-in people without a platform role are
         refused.
         """
@@ -51,7 +51,7 @@ class SupportSite(UnfoldAdminSite):
             raise PermissionDenied
         return redirect_to_login(request.get_full_path(), settings.LOGIN_URL)
 
-    def logout(self, request: HttpRequest, extra_context: Any = None) -> HttpResponseBase:  # type: ignore[override]
+    def logout(self, request: HttpRequest, extra_context: Any = None) -> HttpResponseBase:
         """Leave through the console as well."""
         from django.contrib.auth import logout
 
@@ -59,10 +59,10 @@ class SupportSite(UnfoldAdminSite):
             logout(request)
         return redirect_to_login("/", settings.LOGIN_URL)
 
-    def password_change(self, request: HttpRequest, extra_context: Any = None) -> HttpResponseBase:  # type: ignore[override]
+    def password_change(self, request: HttpRequest, extra_context: Any = None) -> HttpResponseBase:
         """Nothing is written here past services: passwords are changed in the console."""
         raise Http404
 
-    def password_change_done(self, request: HttpRequest, extra_context: Any = None) -> HttpResponseBase:  # type: ignore[override]
+    def password_change_done(self, request: HttpRequest, extra_context: Any = None) -> HttpResponseBase:
         """See `password_change`."""
         raise Http404

@@ -6,10 +6,13 @@ from django.urls import include, path, re_path
 
 from api import views
 from api.routers import Router
+from billing.api.urls import router as billing_routes
+from inference.api.urls import router as inference_routes
+from models_registry.api.urls import router as registry_routes
 from tenants.api.urls import router as tenant_routes
 
 router = Router()
-for routes in (tenant_routes,):
+for routes in (tenant_routes, registry_routes, inference_routes, billing_routes):
     router.join(routes)
 
 urlpatterns = [

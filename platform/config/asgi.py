@@ -13,6 +13,7 @@ django_application = get_asgi_application()
 
 from channels.routing import ProtocolTypeRouter
 
+from config.bounds import BoundedBodies
 from config.dispatch import Dispatcher
 from config.routing import websocket_application
 from inference.openai.app import OpenAIApplication
@@ -21,5 +22,5 @@ from observability.health import HealthApplication
 application = Dispatcher(
     data_plane=OpenAIApplication(),
     health=HealthApplication(),
-    rest=ProtocolTypeRouter({"http": django_application, "websocket": websocket_application}),
+    rest=ProtocolTypeRouter({"http": BoundedBodies(django_application), "websocket": websocket_application}),
 )

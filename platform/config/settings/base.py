@@ -211,6 +211,11 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "KeyState": "access.models.KeyState",
+        "VersionState": "models_registry.models.VersionState",
+        "ModelPermission": "models_registry.api.serializers.PERMISSION_CHOICES",
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "config.openapi.describe_data_plane",
@@ -237,6 +242,10 @@ MODEL_ROOTS = [
 ALLOW_SIMULATED_ENGINE = env.bool("ATRIUM_ALLOW_SIMULATED_ENGINE", default=False)
 # Remote engines may speak to these private networks (CIDR); public https addresses are always allowed.
 REMOTE_ENGINE_NETWORKS = env.list("ATRIUM_REMOTE_ENGINE_NETWORKS", default=[])
+# Whether tenants may let the platform speak to servers that they name; off, because it is a way into networks.
+TENANT_REMOTE_ENGINES = env.bool("ATRIUM_TENANT_REMOTE_ENGINES", default=False)
+# Replicas that one tenant's own deployments may have together; operators may go beyond.
+TENANT_MAX_REPLICAS = env.int("ATRIUM_TENANT_MAX_REPLICAS", default=4)
 
 # --- Data plane
 NODE_NAME = env.str("ATRIUM_NODE", default=os.uname().nodename.split(".")[0])

@@ -1,0 +1,1 @@
+"""REST routes of usage. config.api mounts them; nobody else imports."""

@@ -1,0 +1,11 @@
+"""The billing application."""
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class BillingConfig(AppConfig):
+    """Usage records."""
+
+    name = "billing"
+    verbose_name = _("Billing")

@@ -1,0 +1,165 @@
+"""Taking in usage records, which arrive late, twice, out of order, and by more than one party."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.db import connection
+
+from billing.models import Outcome, UsageRecord
+from core.ids import new_id
+from core.scoping import tenant_scope
+from tenants.models import Tenant
+
+log = structlog.get_logger(__name__)
+
+_TABLE = UsageRecord._meta.db_table
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_COUNT = (1 << 63) - 1
+
+# What a record says, with PostgreSQL's types; the columns beside id, tenant and request id.
+_COLUMNS = {
+    "key_id": "uuid",
+    "user_id": "uuid",
+    "model": "text",
+    "version_id": "uuid",
+    "deployment_id": "uuid",
+    "replica": "text",
+    "route": "text",
+    "stream": "boolean",
+    "prompt_tokens": "bigint",
+    "cached_tokens": "bigint",
+    "completion_tokens": "bigint",
+    "queue_ms": "bigint",
+    "first_token_ms": "bigint",
+    "duration_ms": "bigint",
+    "outcome": "text",
+    "error_code": "text",
+    "end_user": "text",
+    "started_at": "timestamptz",
+    "finished_at": "timestamptz",
+}
+
+
+_LENGTHS: dict[str, int | None] = {
+    field.name: getattr(field, "max_length", None) for field in UsageRecord._meta.concrete_fields
+}
+
+
+def _rank(row: str) -> str:
+    """How much a record is worth, as SQL: a report before a guess, more before less, and then any total order.
+
+    Because the order is total, the row that stays is the same whatever came first.
+    """
+    everything = ", ".join(f"{row}.{name}" for name in _COLUMNS)
+    return (
+        f"ROW({row}.outcome <> '{Outcome.LOST}', {row}.completion_tokens, {row}.finished_at,"
+        f' ROW({everything})::text COLLATE "C")'
+    )
+
+
+# One statement for a batch: of several records of one request the best is taken, and it replaces a stored one
+# only when it is better. Sorted by request, so that two writers at once cannot deadlock.
+_INSERT = f"""
+INSERT INTO {_TABLE} (id, tenant_id, request_id, {", ".join(_COLUMNS)})
+SELECT DISTINCT ON (r.request_id) r.id, %s::uuid, r.request_id, {", ".join(f"r.{name}" for name in _COLUMNS)}
+FROM jsonb_to_recordset(%s::jsonb)
+  AS r(id uuid, request_id text, {", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())})
+ORDER BY r.request_id, {_rank("r")} DESC
+ON CONFLICT (tenant_id, request_id) DO UPDATE
+SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)}
+WHERE {_rank("excluded")} > {_rank(_TABLE)}
+RETURNING xmax = 0
+"""  # noqa: S608 - made of the constants above
+
+
+def ingest(records: Iterable[Mapping[str, Any]]) -> int:
+    """Store usage records; returns how many requests were new.
+
+    Idempotent: any batches, in any order, any number of
+    times, leave the same rows.
+
+    A record is a mapping with the fields of UsageRecord, `tenant_id`, and times either as `started_ms` and
+    `finished_ms` (since 1970) or as `started_at` and `finished_at`. What cannot belong to any tenant's
+    request is logged as an error and skipped, so that it does not hold up the rest. One transaction and two
+    queries per tenant.
+    """
+    by_tenant: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
+    for record in records:
+        try:
+            tenant_id = UUID(str(record["tenant_id"]))
+            by_tenant[tenant_id].append(_normalised(record))
+        except (KeyError, ValueError, TypeError, OverflowError) as error:
+            _reject(record, reason=repr(error))
+    # In one order everywhere, for the same reason as above.
+    return sum(_store(tenant_id, by_tenant[tenant_id]) for tenant_id in sorted(by_tenant))
+
+
+def _store(tenant_id: UUID, rows: list[dict[str, Any]]) -> int:
+    with tenant_scope(tenant_id):
+        if not Tenant.objects.filter(pk=tenant_id).exists():
+            for row in rows:
+                _reject(row, reason="no such tenant")
+            return 0
+        with connection.cursor() as cursor:
+            cursor.execute(_INSERT, [tenant_id, json.dumps(rows)])
+            return sum(is_new for (is_new,) in cursor.fetchall())
+
+
+def _normalised(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record as it is stored, ready for JSON.
+
+    Raises ValueError, KeyError, TypeError for one without identity.
+    """
+    request_id = record["request_id"]
+    if not isinstance(request_id, str) or not 0 < len(request_id) <= 100 or not request_id.isprintable():
+        raise ValueError("request_id")
+    row: dict[str, Any] = {"id": str(new_id()), "request_id": request_id}
+    for name, kind in _COLUMNS.items():
+        if kind == "timestamptz":
+            row[name] = _time(record, name).isoformat()
+        elif kind == "uuid":
+            row[name] = str(UUID(str(record[name]))) if record.get(name) else None
+        elif kind == "bigint":
+            row[name] = _count(record.get(name), optional=name == "first_token_ms")
+        elif kind == "boolean":
+            row[name] = bool(record.get(name))
+        else:
+            row[name] = _text(record.get(name), _LENGTHS[name])
+    if row["outcome"] not in Outcome.values:
+        row["outcome"] = Outcome.FAILED.value
+    return row
+
+
+def _time(record: Mapping[str, Any], name: str) -> datetime:
+    milliseconds = record.get(name.replace("_at", "_ms"))
+    if milliseconds is not None:
+        return _EPOCH + timedelta(milliseconds=int(milliseconds))
+    value = record[name]
+    moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        raise ValueError(name)
+    return moment.astimezone(UTC)
+
+
+def _count(value: Any, *, optional: bool) -> int | None:
+    if value is None:
+        return None if optional else 0
+    return min(max(int(value), 0), _MAX_COUNT)
+
+
+def _text(value: Any, length: int | None) -> str:
+    """SECURITY: some of these come from clients; PostgreSQL refuses NUL and lone surrogates, and would refuse
+    the whole batch with them."""
+    text = str(value or "").replace("\0", "")
+    return text.encode("utf-8", "replace").decode()[:length]
+
+
+def _reject(record: Mapping[str, Any], *, reason: str) -> None:
+    log.error("billing.usage_rejected", request_id=str(record.get("request_id"))[:100], reason=reason[:200])

@@ -1,0 +1,10 @@
+"""The routes of deployments and nodes."""
+
+from __future__ import annotations
+
+from api.routers import Router
+from inference.api import views
+
+router = Router()
+router.register("deployments", views.DeploymentViewSet, basename="deployment")
+router.register("nodes", views.NodeViewSet, basename="node")

@@ -1,0 +1,18 @@
+"""Registration of the inference application."""
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class InferenceConfig(AppConfig):
+    """Requests, engines and chats."""
+
+    name = "inference"
+    verbose_name = _("Inference")
+
+    def ready(self) -> None:
+        """Tell the console which models a member may call."""
+        from console.extensions import provide_models
+        from inference.console import callable_models
+
+        provide_models(callable_models)

@@ -1,0 +1,3 @@
+"""REST routes of models, versions, aliases and grants. config.api mounts them; inference.api builds on the
+fields.
+"""

@@ -1,0 +1,11 @@
+"""The registry's Django application."""
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class ModelsRegistryConfig(AppConfig):
+    """Models, versions, aliases, deployments, grants."""
+
+    name = "models_registry"
+    verbose_name = _("Model registry")

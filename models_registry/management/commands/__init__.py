@@ -1,0 +1,1 @@
+"""register_model, retire_model."""

@@ -1,0 +1,126 @@
+"""Who may do what, as data: one row per permission, one word per role. Pure; asks no database.
+
+A permission is app.noun.verb. The words in a row are roles of members (`tenants.models.Role`), roles of
+platform staff (`operator`, `support`), and `key:read` and `key:manage` for API keys with these scopes. The
+system itself may do everything. Being allowed to do a thing says nothing about whose: rows are the walls'
+business (core.scoping).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.utils.translation import gettext as _
+
+from core.actors import Actor
+from core.errors import NotAllowed
+
+_OWNER = frozenset({"owner"})
+_ADMINS = _OWNER | {"admin"}
+_DEVELOPERS = _ADMINS | {"developer"}
+_PAYERS = _ADMINS | {"billing"}
+_MEMBERS = _DEVELOPERS | {"billing", "viewer"}
+_OPERATOR = frozenset({"operator"})
+_STAFF = _OPERATOR | {"support"}
+_READ_KEYS = frozenset({"key:read", "key:manage"})
+_MANAGE_KEYS = frozenset({"key:manage"})
+
+_READ = _MEMBERS | _STAFF | _READ_KEYS
+_DEVELOP = _DEVELOPERS | _OPERATOR | _MANAGE_KEYS
+_ADMINISTER = _ADMINS | _OPERATOR | _MANAGE_KEYS
+# People only: a leaked key must not be able to bring its thief in as a member.
+_ADMINISTER_PEOPLE = _ADMINS | _OPERATOR
+
+PERMISSIONS: Final[dict[str, frozenset[str]]] = {
+    # Tenants and members
+    "tenants.tenant.read": _READ,
+    "tenants.tenant.create": _OPERATOR,
+    "tenants.tenant.rename": _ADMINISTER_PEOPLE,
+    "tenants.tenant.suspend": _OPERATOR,
+    "tenants.tenant.resume": _OPERATOR,
+    "tenants.tenant.close": _OWNER | _OPERATOR,
+    "tenants.tenant.list_all": _STAFF,
+    "tenants.member.read": _READ,
+    "tenants.member.add": _ADMINISTER_PEOPLE,
+    "tenants.member.change": _ADMINISTER_PEOPLE,
+    "tenants.member.remove": _ADMINISTER_PEOPLE,
+    "tenants.owner.manage": _OWNER | _OPERATOR,
+    # API keys
+    "access.key.read": _DEVELOPERS | _STAFF | _READ_KEYS,
+    "access.key.create": _DEVELOP,
+    "access.key.rotate": _DEVELOP,
+    "access.key.revoke": _DEVELOP,
+    # Audit
+    "audit.event.read": _ADMINS | _STAFF | _MANAGE_KEYS,
+    # Registry
+    "models_registry.model.read": _READ,
+    "models_registry.model.register": _ADMINISTER,
+    "models_registry.model.change": _DEVELOP,
+    "models_registry.model.delete": _ADMINISTER,
+    "models_registry.version.read": _READ,
+    "models_registry.version.register": _DEVELOP,
+    "models_registry.version.change": _DEVELOP,
+    "models_registry.alias.read": _READ,
+    "models_registry.alias.change": _DEVELOP,
+    "models_registry.grant.read": _DEVELOPERS | _STAFF | _READ_KEYS,
+    "models_registry.grant.change": _ADMINISTER,
+    "models_registry.deployment.read": _READ,
+    "models_registry.deployment.create": _ADMINISTER,
+    "models_registry.deployment.change": _ADMINISTER,
+    "models_registry.deployment.delete": _ADMINISTER,
+    # What belongs to the platform and serves every tenant
+    "models_registry.platform.change": _OPERATOR,
+    # Inference
+    "inference.model.invoke": _DEVELOPERS | {"viewer"} | _OPERATOR | {"key:invoke"},
+    "inference.node.read": _STAFF,
+    "inference.deployment.control": _OPERATOR,
+    # Billing
+    "billing.usage.read": _PAYERS | {"developer", "viewer"} | _STAFF | _READ_KEYS,
+    # Accounts
+    "accounts.user.read_all": _STAFF,
+    "accounts.user.change": _OPERATOR,
+}
+
+# The scopes that a member of a role may give to a key: never more than the role itself can do.
+GRANTABLE_SCOPES: Final[dict[str, frozenset[str]]] = {
+    "owner": frozenset({"invoke", "read", "manage"}),
+    "admin": frozenset({"invoke", "read", "manage"}),
+    "developer": frozenset({"invoke", "read"}),
+    "operator": frozenset({"invoke", "read", "manage"}),
+}
+
+
+def words_of(actor: Actor) -> frozenset[str]:
+    """The words under which `actor` stands in the table."""
+    words = {word for word in (actor.role, actor.platform_role) if word}
+    if actor.kind == "key":
+        words = {f"key:{scope}" for scope in actor.scopes}
+    return frozenset(words)
+
+
+def can(actor: Actor, permission: str) -> bool:
+    """True when `actor` may. Raises KeyError for a permission that the table does not know: a mistake of
+    ours."""
+    allowed = PERMISSIONS[permission]
+    return actor.kind == "system" or not allowed.isdisjoint(words_of(actor))
+
+
+def require(actor: Actor, permission: str) -> None:
+    """Raise NotAllowed unless `actor` may."""
+    if not can(actor, permission):
+        raise NotAllowed(_("Your role does not allow this."), code="not_allowed")
+
+
+def permissions_of(actor: Actor) -> frozenset[str]:
+    """Everything that `actor` may do; for pages and programs that show only what can be done."""
+    return frozenset(permission for permission in PERMISSIONS if can(actor, permission))
+
+
+def grantable_scopes(actor: Actor) -> frozenset[str]:
+    """The scopes that `actor` may give to a key that they make: those of their role, or a key's own."""
+    if actor.kind == "system":
+        return GRANTABLE_SCOPES["operator"]
+    if actor.kind == "key":
+        return actor.scopes
+    empty: frozenset[str] = frozenset()
+    return GRANTABLE_SCOPES.get(actor.role, empty) | GRANTABLE_SCOPES.get(actor.platform_role, empty)

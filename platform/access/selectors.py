@@ -1,0 +1,50 @@
+"""Reads of API keys: inside a tenant's scope, and the one lookup that comes before any scope."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.utils.translation import gettext as _
+
+from access import secrets
+from access.models import APIKey
+from core.errors import NotFound
+from core.ids import parse_public_id
+from core.scoping import key_scope
+
+
+def keys() -> QuerySet[APIKey]:
+    """The active tenant's keys, newest first, with the people who made them."""
+    return APIKey.objects.select_related("created_by")
+
+
+def key_by_id(*, key_id: UUID) -> APIKey:
+    """One key of the active tenant. Raises NotFound, for another tenant's key too."""
+    key = keys().filter(pk=key_id).first()
+    if key is None:
+        raise NotFound(_("There is no such API key."))
+    return key
+
+
+def key_by_public_id(*, public_id: str) -> APIKey:
+    """One key of the active tenant by its `key_…` id. Raises NotFound, for another tenant's key too."""
+    try:
+        key_id = parse_public_id(public_id, APIKey.id_prefix)
+    except ValueError:
+        raise NotFound(_("There is no such API key.")) from None
+    return key_by_id(key_id=key_id)
+
+
+def key_by_secret(secret: str) -> APIKey | None:
+    """The key that `secret` is, whatever its tenant and state; none for text that is no key of ours.
+
+    Needs no scope. A mistyped key costs no query; else one transaction with one indexed read. The caller
+    checks state, networks and the tenant's status, the last inside the key's tenant's scope: from here the
+    tenant's row is not visible.
+    """
+    if not secrets.looks_right(secret):
+        return None
+    digest = secrets.digest(secret)
+    with key_scope(digest):
+        return APIKey.unscoped.filter(digest=digest).first()

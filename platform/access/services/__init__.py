@@ -1,0 +1,1 @@
+"""Writes of this app: `keys` made, rotated and revoked; `usage`, when they were last used."""

@@ -1,0 +1,70 @@
+"""Home and playground."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
+
+from access.policies import can
+from console.examples import first_calls
+from console.extensions import CallableModel, models_of
+
+CHAT = "chat"
+INVOKE = "inference.model.invoke"
+
+
+@require_safe
+@login_required
+def home(request: HttpRequest) -> HttpResponse:
+    """Which tenant this is, what can be called in it, and how."""
+    tenant = getattr(request, "tenant", None)
+    context: dict[str, Any] = {"base_url": _base_url(request)}
+    if tenant is not None:
+        models = models_of(tenant.pk, cast(UUID, request.user.pk))
+        chat = next((model for model in models if model.task == CHAT), None)
+        context |= {
+            "models": models,
+            "examples": first_calls(
+                base_url=context["base_url"],
+                model=chat.name if chat else "…",
+                question=_("What can you tell me about Atrium?"),
+            ),
+            "tenant_url": f"{_site(request)}/t/{tenant.slug}/v1",
+            "may_invoke": _may(request, INVOKE),
+        }
+    return render(request, "console/home.html", context)
+
+
+@require_safe
+@login_required
+def playground(request: HttpRequest) -> HttpResponse:
+    """The chat. Everything that happens in it travels over the websocket."""
+    tenant = getattr(request, "tenant", None)
+    models: list[CallableModel] = []
+    if tenant is not None:
+        models = [model for model in models_of(tenant.pk, cast(UUID, request.user.pk)) if model.task == CHAT]
+    return render(
+        request,
+        "console/playground.html",
+        {"models": models, "may_invoke": tenant is not None and _may(request, INVOKE)},
+    )
+
+
+def _may(request: HttpRequest, permission: str) -> bool:
+    actor = getattr(request, "actor", None)
+    return actor is not None and can(actor, permission)
+
+
+def _site(request: HttpRequest) -> str:
+    return settings.PUBLIC_BASE_URL.rstrip("/") or f"{request.scheme}://{request.get_host()}"
+
+
+def _base_url(request: HttpRequest) -> str:
+    return f"{_site(request)}/v1"

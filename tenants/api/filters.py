@@ -1,0 +1,76 @@
+"""Filters of the lists of this app."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django_filters
+from django.db.models import Q, QuerySet
+from django.utils.translation import gettext_lazy as _
+
+from access.models import KeyState
+from accounts.models import normalise_email
+from api.filters import ContainsFilter, PublicIdFilter
+from core import clock
+from tenants.models import Role, TenantStatus
+
+
+class TenantFilter(django_filters.FilterSet):
+    """Tenants by short name and status."""
+
+    slug = django_filters.CharFilter("slug", max_length=40)
+    name = ContainsFilter("name", label=_("part of the name"))
+    status = django_filters.ChoiceFilter("status", choices=TenantStatus.choices)
+
+
+class MemberFilter(django_filters.FilterSet):
+    """Members by role and address."""
+
+    role = django_filters.ChoiceFilter("role", choices=Role.choices)
+    email = django_filters.CharFilter(method="by_email", max_length=254)
+    user = PublicIdFilter("user_id", prefix="usr")
+
+    def by_email(self, queryset: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
+        """Exactly this address, in whatever case it was typed."""
+        return queryset.filter(user__email=normalise_email(value))
+
+
+class KeyFilter(django_filters.FilterSet):
+    """Keys by state, name and prefix."""
+
+    state = django_filters.ChoiceFilter(method="by_state", choices=KeyState.choices)
+    name = ContainsFilter("name", label=_("part of the name"))
+    prefix = django_filters.CharFilter("prefix", max_length=12)
+
+    def by_state(self, queryset: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
+        """Keys that stand so now; revocation outranks expiry, as in APIKey.state."""
+        now = clock.now()
+        revoked = Q(revoked_at__lte=now)
+        expired = Q(expires_at__lte=now)
+        wanted = {
+            KeyState.REVOKED.value: revoked,
+            KeyState.EXPIRED.value: expired & ~revoked,
+            KeyState.ACTIVE.value: ~revoked & ~expired,
+        }
+        return queryset.filter(wanted[value])
+
+
+class AuditEventFilter(django_filters.FilterSet):
+    """Events by action, object, person, request and time."""
+
+    action = django_filters.CharFilter(
+        method="by_action", max_length=100, label=_("a whole action, or its beginning with a dot at the end")
+    )
+    target = django_filters.CharFilter("target_id", max_length=100)
+    actor = django_filters.CharFilter("actor_label", max_length=254)
+    request_id = django_filters.CharFilter("request_id", max_length=100)
+    since = django_filters.IsoDateTimeFilter("occurred_at", lookup_expr="gte")
+    until = django_filters.IsoDateTimeFilter("occurred_at", lookup_expr="lt")
+
+    def by_action(self, queryset: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
+        """`access.key.revoked`, or all of `access.key.`."""
+        return (
+            queryset.filter(action__startswith=value)
+            if value.endswith(".")
+            else queryset.filter(action=value)
+        )

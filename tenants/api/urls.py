@@ -1,0 +1,13 @@
+"""The routes of this app."""
+
+from __future__ import annotations
+
+from api.routers import Router
+from tenants.api import views
+
+router = Router()
+router.register("me", views.MeViewSet, basename="me")
+router.register("tenants", views.TenantViewSet, basename="tenant")
+router.register("members", views.MemberViewSet, basename="member")
+router.register("keys", views.KeyViewSet, basename="key")
+router.register("audit-events", views.AuditEventViewSet, basename="audit-event")

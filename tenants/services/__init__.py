@@ -1,0 +1,1 @@
+"""Writes of this app, by aggregate: `tenants`, `members`; and `demo`, the tenants of a first start."""

@@ -1,0 +1,1 @@
+"""The tests. One folder per app; shared fixtures in conftest.py, servers in services.py."""

@@ -1,0 +1,1 @@
+"""The websocket chat: protocol, ownership, streams that are cut and go on."""

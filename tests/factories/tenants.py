@@ -1,0 +1,41 @@
+"""Tenants and members."""
+
+from __future__ import annotations
+
+import factory
+from django.contrib.auth.models import Group
+
+from tenants.models import Membership, Role, Tenant
+from tests.factories.accounts import UserFactory
+from tests.factories.base import WalledFactory
+
+
+class GroupFactory(factory.django.DjangoModelFactory):
+    """The group on which a tenant's object permissions hang."""
+
+    class Meta:
+        model = Group
+
+    name = factory.Sequence(lambda n: f"tenant:{n}")
+
+
+class TenantFactory(WalledFactory):
+    """An active tenant without members."""
+
+    class Meta:
+        model = Tenant
+
+    slug = factory.Sequence(lambda n: f"tenant-{n}")
+    name = factory.Sequence(lambda n: f"Tenant {n}")
+    group = factory.SubFactory(GroupFactory)
+
+
+class MembershipFactory(WalledFactory):
+    """Somebody's place in a tenant."""
+
+    class Meta:
+        model = Membership
+
+    tenant = factory.SubFactory(TenantFactory)
+    user = factory.SubFactory(UserFactory)
+    role = Role.DEVELOPER
