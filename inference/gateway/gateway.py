@@ -58,7 +58,7 @@ class Gateway:
             return
         self._launched = True
         self.client = async_client(max_connections=64)
-        self._reading = async_client(max_connections=2, blocking_read=True)
+        self._reading: Any = async_client(max_connections=2, blocking_read=True)
         self.queue = RequestQueue(self.client)
         self.spawn(self._read_events())
         self.spawn(self._beat())
@@ -251,7 +251,7 @@ class Gateway:
                             stream.feed(frame)
 
     async def _read_events(self) -> None:
-        last: bytes | None = None
+        last: Any = None
         while True:
             try:
                 if last is None:

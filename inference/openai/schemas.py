@@ -80,7 +80,7 @@ def check_pattern(pattern: Any, param: str) -> None:
 
 def _counts(pattern: str) -> list[int]:
     """The numbers in `{m,n}` of a pattern."""
-    counts = []
+    counts: list[int] = []
     for piece in pattern.split("{")[1:]:
         inside = piece.split("}")[0]
         counts.extend(int(part) for part in inside.split(",") if part.isascii() and part.isdigit())

@@ -25,7 +25,7 @@ REPLICA_DEAD_MS = 15_000
 def reap() -> int:
     """One round over all deployments; returns how many requests were accounted for."""
     valkey = sync_client()
-    seconds, micros = valkey.time()  # type: ignore[misc]
+    seconds, micros = valkey.time()
     now_ms = seconds * 1000 + micros // 1000
     webs: dict[bytes, bytes] = valkey.hgetall(WEBS)  # type: ignore[assignment]
     alive = {name.decode() for name, beat in webs.items() if with_age(beat, now_ms)["age_ms"] < WEB_DEAD_MS}

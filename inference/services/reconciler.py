@@ -47,7 +47,7 @@ class _World:
 
     def __init__(self) -> None:
         self.valkey = sync_client()
-        seconds, micros = self.valkey.time()  # type: ignore[misc]
+        seconds, micros = self.valkey.time()
         self.now_ms = seconds * 1000 + micros // 1000
         self.nodes = {
             name: node for name, node in self._hash(NODES).items() if node["age_ms"] < NODE_ALIVE_MS
@@ -75,7 +75,7 @@ class _World:
     def backing_off(self, deployment: str) -> bool:
         """Whether the last start failed so recently that the next must wait."""
         until = self.valkey.hget(DeploymentKeys(deployment).failures, "until_ms")
-        return until is not None and int(until) > self.now_ms  # type: ignore[arg-type]
+        return until is not None and int(until) > self.now_ms
 
     def free_node(self, engine: str, slots: int, pool: str) -> str | None:
         """The node with most free slots that can host the engine."""
@@ -149,9 +149,7 @@ def _place(world: _World, deployment: Deployment) -> None:
         "at_ms": world.now_ms,
     }
     world.valkey.hset(PLACEMENTS, replica, msgspec.json.encode(facts))
-    world.placements.append(
-        _Placement(replica, str(deployment.pk), node, facts["boot"], slots, 0)  # type: ignore[arg-type]
-    )
+    world.placements.append(_Placement(replica, str(deployment.pk), node, facts["boot"], slots, 0))
     enqueue(
         "inference.serve",
         queue=f"engine.{node}",

@@ -74,7 +74,7 @@ class Replica:
     async def run(self) -> None:
         """Start the engine, serve, drain. Raises what the engine's start raised, or EngineDead."""
         self._client = async_client(max_connections=32)
-        self._reading = async_client(max_connections=2, blocking_read=True)
+        self._reading: Any = async_client(max_connections=2, blocking_read=True)
         self._queue = RequestQueue(self._client)
         self._keys = self._queue.keys(self.deployment)
         self._outbox = Outbox(self._queue, self._web_gone)

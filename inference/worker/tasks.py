@@ -99,9 +99,9 @@ def _note_failure(deployment_id: str, error: Exception) -> None:
     """Remember why, for the console, and until when not to try again."""
     keys = DeploymentKeys(deployment_id)
     valkey = sync_client()
-    count = int(valkey.hincrby(keys.failures, "count", 1))  # type: ignore[arg-type]
+    count = int(valkey.hincrby(keys.failures, "count", 1))
     wait_s = BACKOFF_S[min(count, len(BACKOFF_S)) - 1]
-    seconds, _ = valkey.time()  # type: ignore[misc]
+    seconds, _ = valkey.time()
     valkey.hset(
         keys.failures,
         mapping={"until_ms": (seconds + wait_s) * 1000, "message": f"{type(error).__name__}: {error}"[:1000]},

@@ -32,7 +32,9 @@ class Command(BaseCommand):
         """Run the steps; ends with one sentence when one of them fails."""
         if "owner" not in settings.DATABASES:
             raise CommandError(
-                _("Set DATABASE_OWNER_URL to a role that owns the tables: migrations do not run as the runtime role.")
+                _(
+                    "Set DATABASE_OWNER_URL to a role that owns the tables: migrations do not run as the runtime role."
+                )
             )
         call_command("migrate", database="owner", interactive=False, verbosity=options["verbosity"])
         try:
