@@ -10,7 +10,7 @@ BOOTSTRAP = @command -v $(PYTHON) >/dev/null || { echo "Atrium needs Python 3.11
 	exec $(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: run test quick check format lint types layers migrations-check messages install locks clean help
+.PHONY: run test quick check format lint types layers migrations-check messages bench install locks clean help
 
 run: ## install what this machine needs, start everything, print address, sign-ins and keys
 	$(BOOTSTRAP) --port
@@ -45,6 +45,9 @@ migrations-check: ## no model change without its migration
 
 messages: ## compile the translations
 	@exec $(VENV)/python scripts/catalogues.py compile
+
+bench: ## what the platform adds to a request, measured against a running one (make run)
+	@exec $(VENV)/python benchmarks/overhead.py
 
 install: ## the virtual environment with everything, tools of development included
 	$(BOOTSTRAP) --dev

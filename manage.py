@@ -10,7 +10,10 @@ sys.path.insert(0, str(ROOT / "platform"))
 
 
 def main() -> None:
-    """Run a management command with the local settings unless others are named."""
+    """Run a management command: beside a running platform with its environment, with local settings by default."""
+    from launcher.home import join_running_platform
+
+    join_running_platform()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
     from django.core.management import execute_from_command_line
 

@@ -55,6 +55,10 @@ class ReplicaOutput(OutputSerializer):
     state = serializers.CharField()
     capacity = serializers.IntegerField(allow_null=True)
     in_flight = serializers.IntegerField()
+    counters = serializers.DictField(
+        child=serializers.FloatField(),
+        help_text=_("The engine's own: running, waiting, prompt_tokens, completion_tokens, aborted, busy_s."),
+    )
     last_seen_ms = serializers.IntegerField()
 
 

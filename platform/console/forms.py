@@ -16,13 +16,18 @@ class SignInForm(AuthenticationForm):
     username = forms.EmailField(
         label=_("E-mail address"),
         max_length=254,
-        widget=forms.EmailInput(attrs={"autocomplete": "username", "autofocus": True, "spellcheck": "false"}),
+        widget=forms.EmailInput(attrs={
+                "class": "input",
+                "autocomplete": "username",
+                "autofocus": True,
+                "spellcheck": "false",
+            }),
     )
     password = forms.CharField(
         label=_("Password"),
         strip=False,
         max_length=1024,
-        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+        widget=forms.PasswordInput(attrs={"class": "input", "autocomplete": "current-password"}),
     )
 
     error_messages = {

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 import sys
 import threading
 
 from launcher.errors import StartError
-from launcher.home import Home, write_private
+from launcher.home import Home, parse_environment, write_private
 from launcher.progress import _
 from launcher.settings import ROOT, read_settings
 
@@ -84,9 +83,7 @@ def manage(arguments: list[str]) -> int:
         raise StartError(
             _("Atrium does not run in {path}: start it with make run.").format(path=home.path)
         ) from None
-    for line in lines:
-        name, _separator, value = line.partition("=")
-        os.environ[name] = "".join(shlex.split(value))
+    os.environ.update(parse_environment(lines))
     os.chdir(ROOT)
     os.execv(sys.executable, [sys.executable, str(ROOT / "manage.py"), *arguments])  # noqa: S606
 

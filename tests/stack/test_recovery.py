@@ -121,17 +121,12 @@ def test_killing_the_web_process_only_delays(platform: Platform) -> None:
     platform.wait_for(lambda: platform.pid("web") != old, 5, "ready.json names the new process")
 
 
-def _counters(platform: Platform) -> dict[str, Any]:
-    """The engine's own figures of the chat model's replica, through the REST API."""
-    with platform.http("acme", timeout=10) as http:
-        answer = http.get("/api/v1/deployments/")
-        answer.raise_for_status()
-        for deployment in answer.json()["results"]:
-            status = http.get(f"/api/v1/deployments/{deployment['id']}/").json().get("status", {})
-            for replica in status.get("replicas", []):
-                if replica["counters"].get("completion_tokens"):
-                    return dict(replica["counters"])
-    return {}
+def _counters(operator: httpx.Client) -> dict[str, Any]:
+    """The engine's own figures of the chat model's replica, as the operator sees them."""
+    listed = operator.get("/api/v1/deployments/").raise_for_status().json()["results"]
+    chat = next(deployment for deployment in listed if deployment["model_name"].endswith(CHAT))
+    status = operator.get(f"/api/v1/deployments/{chat['id']}/").raise_for_status().json()["status"]
+    return dict(status["replicas"][0]["counters"])
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -149,9 +144,10 @@ def test_the_engine_stops_within_a_second_when_the_client_leaves(platform: Platf
             with pytest.raises(httpx.ReadTimeout):
                 http.post("/v1/chat/completions", json=body)
     time.sleep(1.6)  # a second, and the heartbeat that brings the figures
-    before = _counters(platform)
-    time.sleep(1.5)
-    after = _counters(platform)
+    with platform.operator() as operator:
+        before = _counters(operator)
+        time.sleep(1.5)
+        after = _counters(operator)
     assert before["running"] == after["running"] == 0
     assert after["completion_tokens"] == before["completion_tokens"]
 

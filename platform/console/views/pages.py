@@ -34,7 +34,7 @@ def home(request: HttpRequest) -> HttpResponse:
             "examples": first_calls(
                 base_url=context["base_url"],
                 model=chat.name if chat else "…",
-                question=_("What can you tell me about Atrium?"),
+                question=_("What is Atrium?"),
             ),
             "tenant_url": f"{_site(request)}/t/{tenant.slug}/v1",
             "may_invoke": _may(request, INVOKE),
