@@ -23,7 +23,7 @@ class UsageRecordAdmin(StaffAdmin):
     search_help_text = _("Request id, tenant, model or id (use_…)")
     ordering = ("-finished_at", "-id")
     fields = (
-        *("public_id", "tenant", "request_id", "key_id", "user_id", "model", "version_id", "deployment_id"),
+        *("shown_id", "tenant", "request_id", "key_id", "user_id", "model", "version_id", "deployment_id"),
         *("replica", "route", "stream", "prompt_tokens", "cached_tokens", "completion_tokens", "queue_ms"),
         *("first_token_ms", "duration_ms", "outcome", "error_code", "end_user", "started_at", "finished_at"),
     )

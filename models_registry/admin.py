@@ -13,32 +13,37 @@ from models_registry.models import Alias, Deployment, MemberGrant, Model, ModelV
 class ModelAdmin(StaffAdmin):
     """Models of every owner."""
 
-    list_display = ("qualified_name", "title", "task", "visibility", "tenant", "created_at")
+    list_display = ("shown_name", "title", "task", "visibility", "tenant", "made")
     list_select_related = ("tenant",)
     list_filter = ("task", "visibility")
     search_fields = ("name", "title", "=tenant__slug")
     search_help_text = _("Name, title, tenant or id (mdl_…)")
     ordering = ("-id",)
     fields = (
-        *("public_id", "tenant", "qualified_name", "title", "description", "task", "licence", "tags"),
-        *("visibility", "restrict_to_members", "created_at", "updated_at"),
+        *("shown_id", "tenant", "shown_name", "title", "description", "task", "licence", "tags"),
+        *("visibility", "restrict_to_members", "made", "changed"),
     )
+
+    @admin.display(description=_("name"), ordering="name")
+    def shown_name(self, model: Model) -> str:
+        """The name that means this model to everybody."""
+        return model.qualified_name
 
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(StaffAdmin):
     """Versions, with what was verified of them."""
 
-    list_display = ("model", "number", "label", "state", "source", "tenant", "created_at")
+    list_display = ("model", "number", "label", "state", "source", "tenant", "made")
     list_select_related = ("model", "tenant")
     list_filter = ("state", "source")
     search_fields = ("model__name", "label", "=digest", "=tenant__slug")
     search_help_text = _("Model, label, digest, tenant or id (ver_…)")
     ordering = ("-id",)
     fields = (
-        *("public_id", "tenant", "model", "number", "label", "state", "source", "artifact_path", "digest"),
+        *("shown_id", "tenant", "model", "number", "label", "state", "source", "artifact_path", "digest"),
         *("architecture", "context_length", "parameters", "size_bytes", "manifest"),
-        *("created_at", "updated_at"),
+        *("made", "changed"),
     )
 
 
@@ -46,12 +51,12 @@ class ModelVersionAdmin(StaffAdmin):
 class AliasAdmin(StaffAdmin):
     """Public names and where they lead."""
 
-    list_display = ("name", "version", "tenant", "updated_at")
+    list_display = ("name", "version", "tenant", "changed")
     list_select_related = ("version__model", "tenant")
     search_fields = ("name", "=tenant__slug")
     search_help_text = _("Name, tenant or id (als_…)")
     ordering = ("-id",)
-    fields = ("public_id", "tenant", "name", "version", "created_at", "updated_at")
+    fields = ("shown_id", "tenant", "name", "version", "made", "changed")
 
 
 @admin.register(Deployment)
@@ -65,8 +70,8 @@ class DeploymentAdmin(StaffAdmin):
     search_help_text = _("Name, model, tenant or id (dep_…)")
     ordering = ("-id",)
     fields = (
-        *("public_id", "tenant", "name", "version", "engine", "desired_replicas", "running", "pool"),
-        *("engine_args", "remote_base_url", "remote_model", "created_at", "updated_at"),
+        *("shown_id", "tenant", "name", "version", "engine", "desired_replicas", "running", "pool"),
+        *("engine_args", "remote_base_url", "remote_model", "made", "changed"),
     )
 
 
@@ -74,21 +79,21 @@ class DeploymentAdmin(StaffAdmin):
 class TenantGrantAdmin(StaffAdmin):
     """Permissions that tenants were given on others' models."""
 
-    list_display = ("content_object", "permission", "tenant", "owner", "created_at")
+    list_display = ("content_object", "permission", "tenant", "owner", "made")
     list_select_related = ("content_object", "permission__content_type", "tenant", "owner")
     search_fields = ("content_object__name", "=tenant__slug", "=owner__slug")
     search_help_text = _("Model, tenant or id (tgr_…)")
     ordering = ("-id",)
-    fields = ("public_id", "content_object", "permission", "tenant", "owner", "created_at")
+    fields = ("shown_id", "content_object", "permission", "tenant", "owner", "made")
 
 
 @admin.register(MemberGrant)
 class MemberGrantAdmin(StaffAdmin):
     """Permissions that members were given on models."""
 
-    list_display = ("content_object", "permission", "user", "tenant", "created_at")
+    list_display = ("content_object", "permission", "user", "tenant", "made")
     list_select_related = ("content_object", "permission__content_type", "user", "tenant")
     search_fields = ("content_object__name", "user__email", "=tenant__slug")
     search_help_text = _("Model, e-mail address, tenant or id (mgr_…)")
     ordering = ("-id",)
-    fields = ("public_id", "content_object", "permission", "user", "tenant", "created_at")
+    fields = ("shown_id", "content_object", "permission", "user", "tenant", "made")

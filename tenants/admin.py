@@ -19,12 +19,12 @@ from tenants.services import members, tenants
 class TenantAdmin(StaffAdmin):
     """Every tenant."""
 
-    list_display = ("name", "slug", "status", "created_at")
+    list_display = ("name", "slug", "status", "made")
     list_filter = ("status",)
     search_fields = ("=slug", "name")
     search_help_text = _("Short name, name or id (ten_…)")
     ordering = ("slug",)
-    fields = ("public_id", "slug", "name", "status", "created_at", "updated_at")
+    fields = ("shown_id", "slug", "name", "status", "made", "changed")
     actions = ("suspend", "resume")
 
     def has_suspend_permission(self, request: HttpRequest) -> bool:
@@ -58,13 +58,13 @@ class TenantAdmin(StaffAdmin):
 class MembershipAdmin(StaffAdmin):
     """Members of every tenant."""
 
-    list_display = ("user", "tenant", "role", "created_at")
+    list_display = ("user", "tenant", "role", "made")
     list_select_related = ("user", "tenant")
     list_filter = ("role",)
     search_fields = ("user__email", "=tenant__slug")
     search_help_text = _("E-mail address, tenant or id (mem_…)")
     ordering = ("-id",)
-    fields = ("public_id", "tenant", "user", "role", "created_at", "updated_at")
+    fields = ("shown_id", "tenant", "user", "role", "made", "changed")
 
     def has_change_role_permission(self, request: HttpRequest) -> bool:
         """As the table of permissions has it."""

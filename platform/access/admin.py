@@ -30,9 +30,9 @@ class APIKeyAdmin(StaffAdmin):
     search_help_text = _("Prefix of the key, name, tenant or id (key_…)")
     ordering = ("-id",)
     fields = (
-        *("public_id", "tenant", "name", "shown_prefix", "shown_state", "scopes", "allowed_models"),
+        *("shown_id", "tenant", "name", "shown_prefix", "shown_state", "scopes", "allowed_models"),
         *("allowed_networks", "expires_at", "revoked_at", "last_used_at", "rotated_to", "created_by"),
-        *("created_at", "updated_at"),
+        *("made", "changed"),
     )
     actions = ("revoke",)
 

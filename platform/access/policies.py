@@ -65,8 +65,8 @@ PERMISSIONS: Final[dict[str, frozenset[str]]] = {
     "models_registry.grant.read": _DEVELOPERS | _STAFF | _READ_KEYS,
     "models_registry.grant.change": _ADMINISTER,
     "models_registry.deployment.read": _READ,
-    "models_registry.deployment.create": _ADMINISTER,
-    "models_registry.deployment.change": _ADMINISTER,
+    "models_registry.deployment.create": _DEVELOP,
+    "models_registry.deployment.change": _DEVELOP,
     "models_registry.deployment.delete": _ADMINISTER,
     # What belongs to the platform and serves every tenant
     "models_registry.platform.change": _OPERATOR,

@@ -18,14 +18,14 @@ from core.staff import StaffAdmin, actor_of
 class UserAdmin(StaffAdmin):
     """People. Passwords and permissions are not shown."""
 
-    list_display = ("email", "name", "platform_role", "is_active", "last_login", "created_at")
+    list_display = ("email", "name", "platform_role", "is_active", "last_login", "made")
     list_filter = ("platform_role", "is_active", "language")
     search_fields = ("email", "name")
     search_help_text = _("E-mail address, name or id (usr_…)")
     ordering = ("email",)
     fields = (
-        *("public_id", "email", "name", "language", "platform_role", "is_active"),
-        *("last_login", "created_at", "updated_at"),
+        *("shown_id", "email", "name", "language", "platform_role", "is_active"),
+        *("last_login", "made", "changed"),
     )
     actions = ("activate", "deactivate")
 

@@ -22,7 +22,7 @@ class AuditEventAdmin(StaffAdmin):
     search_help_text = _("Request id, object's id, tenant, action, or who did it")
     ordering = ("-id",)
     fields = (
-        *("public_id", "occurred_at", "tenant", "action", "actor_kind", "actor_label", "actor_id"),
+        *("shown_id", "occurred_at", "tenant", "action", "actor_kind", "actor_label", "actor_id"),
         *("actor_role", "address", "target_type", "target_id", "target_label", "reason"),
         *("before", "after", "request_id"),
     )

@@ -7,9 +7,13 @@ from typing import Any
 
 from csp.decorators import csp_update
 from django.conf import settings
+from django.contrib.auth import REDIRECT_FIELD_NAME, logout
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 from unfold.sites import UnfoldAdminSite
 
 from core.staff import StaffAdmin, is_staff
@@ -44,17 +48,23 @@ class SupportSite(UnfoldAdminSite):
         return csp_update(POLICY)(super().admin_view(view, cacheable))
 
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponseBase:
-        """To the console's sign-in, which bounds guessing; signed-in people without a platform role are
-        refused.
+        """On to the page that was asked for; strangers go by the console's sign-in, which bounds guessing.
+
+        Signed-in people without a platform role are refused.
         """
+        wanted = request.GET.get(REDIRECT_FIELD_NAME, "")
+        if not url_has_allowed_host_and_scheme(
+            wanted, {request.get_host()}, require_https=request.is_secure()
+        ):
+            wanted = reverse("admin:index", current_app=self.name)
+        if self.has_permission(request):
+            return HttpResponseRedirect(wanted)
         if request.user.is_authenticated:
             raise PermissionDenied
-        return redirect_to_login(request.get_full_path(), settings.LOGIN_URL)
+        return redirect_to_login(wanted, settings.LOGIN_URL)
 
     def logout(self, request: HttpRequest, extra_context: Any = None) -> HttpResponseBase:
         """Leave through the console as well."""
-        from django.contrib.auth import logout
-
         if request.method == "POST":
             logout(request)
         return redirect_to_login("/", settings.LOGIN_URL)

@@ -54,6 +54,11 @@ app.conf.update(
         "ingest-usage": {"task": "inference.ingest_usage", "schedule": 1.0, "options": {"expires": 2}},
         "reap-requests": {"task": "inference.reap_requests", "schedule": 10.0, "options": {"expires": 10}},
         "flush-key-use": {"task": "access.flush_key_use", "schedule": 30.0, "options": {"expires": 30}},
+        "forget-idempotency-keys": {
+            "task": "api.forget_idempotency_keys",
+            "schedule": 3600.0,
+            "options": {"expires": 600},
+        },
     },
 )
 app.autodiscover_tasks()

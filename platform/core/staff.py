@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
@@ -58,6 +58,22 @@ class StaffAdmin(ModelAdmin):
         if not getattr(self, "fields", None):
             raise ImproperlyConfigured(f"{type(self).__name__} must list the fields that staff see")
         super().__init__(model, admin_site)
+
+    # Names of their own: what every row has carries no name that could be translated.
+    @admin.display(description=gettext_lazy("id"))
+    def shown_id(self, row: Any) -> str:
+        """The public id."""
+        return str(row.public_id)
+
+    @admin.display(description=gettext_lazy("made"), ordering="created_at")
+    def made(self, row: Any) -> Any:
+        """When the row was made."""
+        return row.created_at
+
+    @admin.display(description=gettext_lazy("last changed"), ordering="updated_at")
+    def changed(self, row: Any) -> Any:
+        """When it was last changed."""
+        return row.updated_at
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Staff see every application."""

@@ -74,7 +74,7 @@ def external(url: str, owner_url: str, passwords: Mapping[str, str]) -> Access:
         sentence = _(
             "The database of DATABASE_URL cannot be reached ({reason}): check the address and the password."
         )
-        raise StartError(sentence.format(reason=str(error).strip().splitlines()[-1])) from None
+        raise StartError(sentence.format(reason=str(error).strip().splitlines()[0].strip())) from None
     except errors.InsufficientPrivilege as error:
         sentence = _(
             "DATABASE_URL's role lacks a privilege that Atrium needs ({reason}): give it, or DATABASE_OWNER_URL."

@@ -60,11 +60,13 @@ class Platform:
             coming_up.cancel()
             with contextlib.suppress(asyncio.CancelledError, StartError):
                 await coming_up
-            if self.supervisor.children:
+            started = bool(self.supervisor.children)
+            if started:
                 self.progress.line(_("stopping"))
             await self.supervisor.stop(self._hurry)
             self.home.environment.unlink(missing_ok=True)
-            self.progress.line(_("stopped"))
+            if started:
+                self.progress.line(_("stopped"))
 
     def _listen(self) -> None:
         loop = asyncio.get_running_loop()

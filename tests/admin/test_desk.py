@@ -173,8 +173,12 @@ def test_the_start_page_and_the_search(olive_client: Client, acme: Tenant) -> No
     assert "password_change" not in olive_client.get("/admin/").content.decode()
 
 
-def test_staff_sign_in_through_the_console(alice_client: Client, db: None) -> None:
-    assert Client().get("/admin/login/?next=/admin/")["Location"].startswith("/console/")
+def test_staff_sign_in_through_the_console(alice_client: Client, sam_client: Client) -> None:
+    stranger = Client().get("/admin/", follow=True)
+    assert stranger.redirect_chain[-1][0].startswith("/console/")
+    assert stranger.redirect_chain[-1][0].endswith("?next=/admin/")
+    assert sam_client.get("/admin/login/?next=/admin/tenants/tenant/")["Location"] == "/admin/tenants/tenant/"
+    assert sam_client.get("/admin/login/?next=https://evil.example/")["Location"] == "/admin/"
     assert Client().post("/admin/login/", {"username": "x", "password": "y"}).status_code == 302
     assert alice_client.get("/admin/login/").status_code == 403
 

@@ -86,6 +86,12 @@ class OpenAIServer:
         await self._server.wait_closed()
         await self.engine.close()
 
+    async def hang_up(self) -> None:
+        """Close every connection."""
+        for handler in tuple(self._handlers):
+            handler.cancel()
+        await self.wait_until_quiet()
+
     async def wait_until_quiet(self) -> None:
         """Returns when no connection is open any more."""
         await self._quiet.wait()

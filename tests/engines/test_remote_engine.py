@@ -186,6 +186,41 @@ async def test_connections_are_used_again(engine: RemoteEngine, server: OpenAISe
     assert server.connections == before
 
 
+async def test_a_connection_that_the_server_closed_meanwhile_is_not_used(
+    engine: RemoteEngine, server: OpenAIServer
+) -> None:
+    await answer(engine, chat("Hello"))
+    await server.hang_up()
+    before = len(server.received)
+    check_framing(await answer(engine, chat("Hello", **STREAM)))
+    assert len(server.received) == before + 1
+
+
+async def test_no_way_of_ending_keeps_a_connection(connect: Connect, server: OpenAIServer) -> None:
+    """With one connection in all, each request finds it free again, whatever became of the one before."""
+    engine = await connect(max_connections=1, connect_timeout_s=0.5, idle_timeout_s=0.1, timeout_s=0.3)
+    for behaviour in (
+        Behaviour(drop_connections=2),
+        Behaviour(cut_after=3),
+        Behaviour(hang_after=3),
+        Behaviour(silent=True),
+        Behaviour(status=500, body=b"{}"),
+        Behaviour(status=200, body=b"nothing"),
+        Behaviour(events=[b"data: {nothing\n\n"]),
+    ):
+        server.behaviour = behaviour
+        assert (await answer(engine, chat("Hello", **STREAM))).failure is not None
+        reader = asyncio.create_task(answer(engine, chat("Hello", **STREAM)))
+        await asyncio.sleep(0.02)
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+    server.behaviour = Behaviour()
+    got = await asyncio.gather(*(answer(engine, chat("Hello", **STREAM)) for _ in range(4)))
+    for one in got:
+        check_framing(one)
+    assert server.open_connections == 1
+
+
 async def test_a_connection_that_broke_before_the_first_byte_is_tried_once_more(
     engine: RemoteEngine, server: OpenAIServer
 ) -> None:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.urls import include, path
 
 from access.models import APIKey
@@ -21,11 +22,12 @@ from tenants.api.filters import KeyFilter
 from tenants.api.serializers import CreateKey
 from tenants.api.views import KeyViewSet
 from tenants.models import Membership, Tenant
+from tests import database
 from tests.api.client import REST, with_key
 from tests.factories.access import APIKeyFactory
 from tests.factories.accounts import UserFactory
 from tests.factories.models_registry import ModelFactory, ModelVersionFactory
-from tests.factories.tenants import MembershipFactory
+from tests.factories.tenants import MembershipFactory, TenantFactory
 from tests.isolation import rest as checks
 from tests.isolation.rest import Entry
 
@@ -61,16 +63,32 @@ NOT_FOR_TENANTS = {"tenants"}
 MEANT_TO_BE_FOREIGN = frozenset({("grants/tenants", "tenant")})
 
 
+@pytest.fixture(scope="module")
+def cast(django_db_setup: None, django_db_blocker: Any) -> Any:
+    """Both sides' clients, made once: Acme asks, Globex owns. What a test changes is rolled back with it."""
+    with django_db_blocker.unblock():
+        acme, globex = TenantFactory(slug="acme"), TenantFactory(slug="globex")
+        yield SimpleNamespace(
+            acme=acme,
+            globex=globex,
+            stranger=signed_in(MembershipFactory(tenant=acme, role="owner").user),
+            owner=signed_in(MembershipFactory(tenant=globex, role="owner").user),
+            program=with_key(acme, "invoke", "read", "manage"),
+        )
+        database.empty_tables()
+
+
 @pytest.fixture
-def side(acme: Tenant, globex: Tenant, alice_client: Any, charlie_client: Any) -> Any:
-    """Both sides' clients: Acme asks, Globex owns."""
-    return SimpleNamespace(
-        acme=acme,
-        globex=globex,
-        stranger=REST(alice_client),
-        owner=REST(charlie_client),
-        program=with_key(acme, "invoke", "read", "manage"),
-    )
+def side(cast: Any, db: None) -> Any:
+    """The cast, inside a transaction of the test's own."""
+    return SimpleNamespace(**vars(cast))
+
+
+def signed_in(user: Any) -> REST:
+    """A person's client."""
+    client = Client()
+    client.force_login(user, backend="accounts.backends.ThrottledModelBackend")
+    return REST(client)
 
 
 def objects_of(tenant: Tenant, neighbour: Tenant) -> dict[str, Any]:
@@ -87,9 +105,9 @@ def objects_of(tenant: Tenant, neighbour: Tenant) -> dict[str, Any]:
 
 
 @each
-def test_every_viewset_can_be_put_to_the_test(entry: Entry, acme: Tenant) -> None:
+def test_every_viewset_can_be_put_to_the_test(entry: Entry, side: Any) -> None:
     if entry.has_details:
-        assert checks.row_of(entry, acme) is not None
+        assert checks.row_of(entry, side.acme) is not None
     if entry.creates:
         assert entry.prefix in BODIES, f"write a body for POST /api/v1/{entry.prefix}/ into BODIES"
 

@@ -50,10 +50,14 @@ class Platform:
 
     def start(self) -> None:
         """Start everything and wait until it serves."""
-        log = (self.home.parent / f"{self.home.name}.log").open("ab")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "launcher", "up"], cwd=ROOT, env=self.environment, stdout=log, stderr=log
-        )
+        with (self.home.parent / f"{self.home.name}.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "launcher", "up"],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
         deadline = time.monotonic() + START_S
         while not (self.home / "ready.json").exists():
             if self._process.poll() is not None:

@@ -35,7 +35,7 @@ QUESTIONS = [
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
     """`vllm serve` with the same arguments, beside the platform, on the same weights."""
     port = free_port()
-    log = (tmp_path_factory.mktemp("bare") / "vllm.log").open("wb")
+    log = tmp_path_factory.mktemp("bare") / "vllm.log"
     command = [
         str(Path(sys.executable).parent / "vllm"), "serve", str(ROOT / "starter_model" / "weights"),
         "--served-model-name", CHAT, "--host", "127.0.0.1", "--port", str(port), "--dtype", "bfloat16",
@@ -48,11 +48,14 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     }
-    server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            command, stdout=output, stderr=output, env=environment, start_new_session=True
+        )
     try:
         deadline = time.monotonic() + 240
         while time.monotonic() < deadline:
-            assert server.poll() is None, Path(log.name).read_text(errors="replace")[-3000:]
+            assert server.poll() is None, log.read_text(errors="replace")[-3000:]
             try:
                 if httpx.get(f"http://127.0.0.1:{port}/health", timeout=2).status_code == 200:
                     break

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import httpcore
 import httpx
@@ -18,6 +20,7 @@ import httpx
 from models_registry.addresses import Network, is_allowed
 
 _ATTEMPTS = 3
+_KEEP_ALIVE_S = 15.0
 
 
 class AddressRefused(Exception):
@@ -92,19 +95,124 @@ class _PinnedBackend(httpcore.AsyncNetworkBackend):
         await asyncio.sleep(seconds)
 
 
-class PinnedTransport(httpx.AsyncHTTPTransport):
-    """httpx over connections that go to judged addresses only; HTTP/1.1, pooled, no retries of its own."""
+class PinnedTransport(httpx.AsyncBaseTransport):
+    """httpx over connections that go to judged addresses only: HTTP/1.1, kept alive, no retries of its own.
+
+    httpcore's own pool looks at every connection, with a system call each, whenever a request begins or ends; here
+    the connection that was used last is taken, so a request costs the same however many are open.
+    """
 
     def __init__(self, *, secure: bool, networks: Sequence[Network], connections: int) -> None:
-        context = httpx.create_ssl_context() if secure else None
-        super().__init__(verify=context or False, trust_env=False)
-        # httpx offers no way to hand in a network backend, so the pool that it has just made is replaced.
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=context,
-            max_connections=connections,
-            max_keepalive_connections=connections,
-            keepalive_expiry=15.0,
-            http1=True,
-            http2=False,
-            network_backend=_PinnedBackend(secure, networks),
+        self._backend = _PinnedBackend(secure, networks)
+        self._context = httpx.create_ssl_context() if secure else None
+        self._room = asyncio.Semaphore(connections)
+        self._idle: list[httpcore.AsyncHTTPConnection] = []
+        self._open: set[httpcore.AsyncHTTPConnection] = set()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the request; the connection is free again when the response has been closed."""
+        outgoing = httpcore.Request(
+            method=request.method,
+            url=httpcore.URL(
+                scheme=request.url.raw_scheme,
+                host=request.url.raw_host,
+                port=request.url.port,
+                target=request.url.raw_path,
+            ),
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=request.extensions,
         )
+        await self._wait_for_room(request.extensions.get("timeout", {}).get("pool"))
+        try:
+            connection = await self._connection(outgoing.url.origin)
+        except BaseException:
+            self._room.release()
+            raise
+        try:
+            with _errors_of_httpx():
+                response = await connection.handle_async_request(outgoing)
+        except BaseException:
+            await self._give_back(connection)
+            raise
+        body = _Body(response.stream, lambda: self._give_back(connection))
+        return httpx.Response(
+            status_code=response.status,
+            headers=response.headers,
+            stream=body,
+            extensions=response.extensions,
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection, also those in use."""
+        self._idle.clear()
+        for connection in tuple(self._open):
+            await connection.aclose()
+        self._open.clear()
+
+    async def _wait_for_room(self, timeout_s: float | None) -> None:
+        if not self._room.locked():
+            await self._room.acquire()
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._room.acquire()
+        except TimeoutError as error:
+            raise httpx.PoolTimeout("All connections to the server are in use.") from error
+
+    async def _connection(self, origin: httpcore.Origin) -> httpcore.AsyncHTTPConnection:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.can_handle_request(origin) and not connection.has_expired():
+                return connection
+            self._open.discard(connection)
+            await connection.aclose()
+        connection = httpcore.AsyncHTTPConnection(
+            origin=origin,
+            ssl_context=self._context,
+            keepalive_expiry=_KEEP_ALIVE_S,
+            network_backend=self._backend,
+        )
+        self._open.add(connection)
+        return connection
+
+    async def _give_back(self, connection: httpcore.AsyncHTTPConnection) -> None:
+        self._room.release()
+        if connection in self._open and connection.is_idle() and not connection.is_closed():
+            self._idle.append(connection)
+            return
+        self._open.discard(connection)
+        await connection.aclose()
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of a response. Closing it before its end closes the connection."""
+
+    def __init__(self, stream: Any, give_back: Callable[[], Awaitable[None]]) -> None:
+        self._stream = stream
+        self._give_back = give_back
+        self._closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _errors_of_httpx():
+            async for piece in self._stream:
+                yield piece
+
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            with _errors_of_httpx():
+                await self._stream.aclose()
+        finally:
+            await self._give_back()
+
+
+@contextmanager
+def _errors_of_httpx() -> Iterator[None]:
+    """The two libraries name their errors alike; httpx promises its own."""
+    try:
+        yield
+    except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
+        raise getattr(httpx, type(error).__name__)(str(error)) from error

@@ -66,6 +66,10 @@ def engine_arguments(path: str, arguments: dict[str, Any]) -> Any:
     from inference.worker.engines.vllm.forced import NAME
 
     chosen = {name: arguments[name] for name in _PASSED_ON if name in arguments}
+    if "pooling_type" in arguments:
+        from vllm.config import PoolerConfig
+
+        chosen["pooler_config"] = PoolerConfig(pooling_type=arguments["pooling_type"])
     if arguments.get("runner") != "pooling":
         chosen["logits_processors"] = [NAME]
         chosen.setdefault("enable_prefix_caching", True)
