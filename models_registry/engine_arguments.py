@@ -85,6 +85,12 @@ OPENAI: dict[str, Argument] = {
     "max_connections": Argument(int, 1, 10_000),
     "capacity": Argument(int, 1, 65_536),
     "supports_embeddings": _FLAG,
+    "dialect": Argument(str, choices=("openai", "vllm")),
+    "limit_field": Argument(str, choices=("max_tokens", "max_completion_tokens")),
+    "ask_usage": _FLAG,
+    "connect_timeout_s": Argument(float, 0.1, 60),
+    "idle_timeout_s": Argument(float, 1, 3_600),
+    "health_interval_s": Argument(float, 1, 3_600),
 }
 
 SIMULATED: dict[str, Argument] = {

@@ -51,6 +51,7 @@ class Rejected(Exception):
             str(error.get("message") or "The engine could not serve the request."),
             param=error.get("param"),
             kind=error.get("type"),
+            retry_after_s=error.get("retry_after"),
         )
 
 

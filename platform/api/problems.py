@@ -155,6 +155,8 @@ def _read_domain(error: domain.DomainError) -> Reading:
 
 def _read_drf(error: drf.APIException) -> Reading:
     detail = str(error.detail)
+    if isinstance(error, drf.NotAuthenticated):
+        detail = _("Sign in, or send an API key as `Authorization: Bearer atr-…`.")
     codes = {
         drf.ParseError: "malformed",
         drf.NotAuthenticated: "not_authenticated",

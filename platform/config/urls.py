@@ -15,3 +15,8 @@ urlpatterns = [
     path("i18n/", include("django.conf.urls.i18n")),
     path("i18n/catalogue.js", JavaScriptCatalog.as_view(), name="javascript-catalog"),
 ]
+
+# Problems under /api/, pages elsewhere.
+handler400 = "api.views.bad_request"
+handler403 = "api.views.permission_denied"
+handler500 = "api.views.server_error"

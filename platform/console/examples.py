@@ -28,10 +28,11 @@ for chunk in stream:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One way to call; `name` is its tab and the id of its panel."""
+    """One way to call; `name` is the id of its tab and panel, `language` what the code is written in."""
 
     name: str
     label: str
+    language: str
     code: str
 
 
@@ -39,6 +40,6 @@ def first_calls(*, base_url: str, model: str, question: str) -> list[Example]:
     """The same question by curl and by the official Python client. `question` holds no quotation marks."""
     filled = {"base_url": base_url, "model": model, "question": question}
     return [
-        Example("curl", "curl", _CURL.format(**filled)),
-        Example("python", "Python", _PYTHON.format(**filled)),
+        Example("curl", "curl", "bash", _CURL.format(**filled)),
+        Example("python", "Python", "python", _PYTHON.format(**filled)),
     ]

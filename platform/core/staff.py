@@ -65,7 +65,7 @@ class StaffAdmin(ModelAdmin):
         """The public id."""
         return str(row.public_id)
 
-    @admin.display(description=gettext_lazy("made"), ordering="created_at")
+    @admin.display(description=gettext_lazy("created"), ordering="created_at")
     def made(self, row: Any) -> Any:
         """When the row was made."""
         return row.created_at

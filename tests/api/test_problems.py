@@ -192,3 +192,20 @@ def test_a_database_that_is_away_is_worth_another_try(alice_rest):
 
 def test_options_tells_nothing(alice_rest):
     assert_problem(alice_rest.request("OPTIONS", "/keys/"), 405, "method_not_allowed")
+
+
+@pytest.mark.parametrize(("path", "is_problem"), [("/api/v1/me/", True), ("/console/", False)])
+def test_what_goes_wrong_before_a_view_is_a_problem_under_api_only(client, db, path, is_problem):
+    answer = client.get(path, headers={"host": "not allowed"})
+    assert answer.status_code == 400
+    assert (answer["Content-Type"] == CONTENT_TYPE) is is_problem
+
+
+@pytest.mark.parametrize(("path", "is_problem"), [("/api/v1/me/", True), ("/console/", False)])
+def test_what_goes_wrong_in_middleware_is_one_too(client, db, path, is_problem):
+    client.raise_request_exception = False
+    with mock.patch("tenants.middleware.TenantMiddleware.__call__", side_effect=RuntimeError("hunter22")):
+        answer = client.get(path)
+    assert answer.status_code == 500
+    assert "hunter22" not in answer.content.decode()
+    assert (answer["Content-Type"] == CONTENT_TYPE) is is_problem

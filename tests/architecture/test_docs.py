@@ -26,9 +26,9 @@ _MAKE = re.compile(r"(?:`|^)make ([a-z-]+)", re.M)
 _VARIABLE = re.compile(r"`((?:ATRIUM|DATABASE|REDIS|WEB|VLLM|LOG)_[A-Z_]+|ENGINE|HOST|PORT)(?:=[^`]*)?`")
 
 
-def name_of(page: Path) -> str:
+def name_of(document: Path) -> str:
     """The path from the root, for test ids."""
-    return str(page.relative_to(ROOT))
+    return str(document.relative_to(ROOT))
 
 
 def mapped() -> list[str]:
@@ -71,10 +71,10 @@ def test_decisions_are_numbered_without_gap_or_repeat_and_listed() -> None:
     assert sorted(listed) == [page.name for page in ADRS]
 
 
-@pytest.mark.parametrize("page", ADRS, ids=name_of)
-def test_a_decision_says_context_decision_evidence_and_consequences(page: Path) -> None:
-    text = page.read_text()
-    assert text.startswith(f"# {page.name[:4]} ")
+@pytest.mark.parametrize("document", ADRS, ids=name_of)
+def test_a_decision_says_context_decision_evidence_and_consequences(document: Path) -> None:
+    text = document.read_text()
+    assert text.startswith(f"# {document.name[:4]} ")
     assert re.findall(r"^## (.+)$", text, re.M) == ["Context", "Decision", "Evidence", "Consequences"]
 
 
@@ -84,31 +84,31 @@ def test_the_readme_names_the_two_commands() -> None:
     assert "make test" in text
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    links = [link for link in _LINK.findall(page.read_text()) if "://" not in link]
-    assert [link for link in links if not (page.parent / link).exists()] == []
+@pytest.mark.parametrize("document", PAGES, ids=name_of)
+def test_links_between_pages_lead_somewhere(document: Path) -> None:
+    links = [link for link in _LINK.findall(document.read_text()) if "://" not in link]
+    assert [link for link in links if not (document.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_commands_that_pages_name_exist(page: Path) -> None:
+@pytest.mark.parametrize("document", PAGES, ids=name_of)
+def test_commands_that_pages_name_exist(document: Path) -> None:
     from django.core.management import get_commands
 
-    text = page.read_text()
+    text = document.read_text()
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
     assert set(_MANAGE.findall(text)) - set(get_commands()) == set()
     assert set(_MAKE.findall(text)) - targets == set()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_settings_that_pages_name_are_read_somewhere(page: Path) -> None:
+@pytest.mark.parametrize("document", PAGES, ids=name_of)
+def test_settings_that_pages_name_are_read_somewhere(document: Path) -> None:
     code = "\n".join(
         file.read_text()
         for package in [*own_packages(), ROOT / "scripts"]
         for file in package.rglob("*.py")
         if "migrations" not in file.parts
     )
-    named = set(_VARIABLE.findall(page.read_text()))
+    named = set(_VARIABLE.findall(document.read_text()))
     assert {name for name in named if f'"{name}"' not in code} == set()
 
 

