@@ -11,6 +11,7 @@ from uuid import UUID
 from channels.db import database_sync_to_async
 
 from access.models import APIKey
+from access.policies import PERMISSIONS
 from core import clock
 from core.encryption import keyed_digest
 from core.scoping import key_scope, tenant_scope
@@ -19,8 +20,6 @@ from models_registry.selectors import Route, routes_for
 from tenants.models import Membership, Tenant
 
 INVOKE = "invoke"
-# Roles whose members may call models in the playground.
-INVOKING_ROLES = frozenset({"owner", "admin", "developer"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +141,7 @@ def load_for_member(user_id: UUID, tenant_id: UUID) -> Caller | None:
         user_id=user_id,
         key_id=None,
         digest="",
-        may_invoke=membership.role in INVOKING_ROLES,
+        may_invoke=membership.role in PERMISSIONS["inference.model.invoke"],
         expires_at=None,
         revoked_at=None,
         allowed_models=frozenset(),

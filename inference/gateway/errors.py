@@ -67,7 +67,7 @@ def invalid_key() -> Rejected:
     return Rejected(
         401,
         "invalid_api_key",
-        "Incorrect API key provided. Keys look like atr-… and are made in the console under API keys.",
+        "Incorrect API key provided. Keys look like atr-…; owners, admins and developers of a tenant make them.",
         kind="authentication_error",
     )
 

@@ -71,7 +71,7 @@ PERMISSIONS: Final[dict[str, frozenset[str]]] = {
     # What belongs to the platform and serves every tenant
     "models_registry.platform.change": _OPERATOR,
     # Inference
-    "inference.model.invoke": _DEVELOPERS | {"viewer"} | _OPERATOR | {"key:invoke"},
+    "inference.model.invoke": _DEVELOPERS | _OPERATOR | {"key:invoke"},
     "inference.node.read": _STAFF,
     "inference.deployment.control": _OPERATOR,
     # Billing

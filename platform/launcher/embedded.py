@@ -288,11 +288,23 @@ def _data_folder(home: Home, account: Account | None) -> Path:
         raise StartError(sentence.format(user=account.name if account else "", path=home.path))
     if reachable:
         return place
+    _forget_temporary_homes(_shared_folder())
     data = _shared_folder() / f"data-{stdlib_secrets.token_hex(6)}" / "postgres"
     data.parent.mkdir(mode=0o711)
     (data.parent / "belongs-to").write_text(f"{home.path}\n")
     place.symlink_to(data)
     return data
+
+
+def _forget_temporary_homes(shared: Path) -> None:
+    """Remove the data of homes that lay in the temporary folder and are gone: those of tests and trials.
+
+    Any other home that is missing may be on a disk that is not mounted now: its data stays until a person acts.
+    """
+    for note in shared.glob("data-*/belongs-to"):
+        home = Path(note.read_text().strip())
+        if home.is_relative_to(tempfile.gettempdir()) and not home.exists():
+            shutil.rmtree(note.parent, ignore_errors=True)
 
 
 def _shared_folder() -> Path:

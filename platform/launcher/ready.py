@@ -67,6 +67,8 @@ class Readiness:
             lines.append(f"    {key_label}: {tenant['api_key']}")
             for user in tenant.get("users", []):
                 lines.append(f"    {user['email']} / {user['password']}  ({user['role']})")
+        for person in prepared.get("staff") or []:
+            lines.append(f"  {person['email']} / {person['password']}  ({person['role']})")
         models = ", ".join(model["name"] for model in prepared.get("models") or [])
         if models:
             lines += ["", f"  {models_label}: {models}"]

@@ -131,6 +131,16 @@ def test_a_home_closed_to_others_stays_closed(closed: Path, monkeypatch: pytest.
     assert Postgres.find(home, Secrets(home.secrets)).data == place.readlink()
 
 
+def test_only_data_of_temporary_homes_that_are_gone_is_forgotten(folder: Path) -> None:
+    shared = folder / "shared"
+    homes = {"gone": folder / "gone", "there": folder, "unmounted": Path("/mnt/not/mounted/home")}
+    for name, home in homes.items():
+        (shared / f"data-{name}").mkdir(parents=True)
+        (shared / f"data-{name}" / "belongs-to").write_text(f"{home}\n")
+    embedded._forget_temporary_homes(shared)
+    assert {path.name for path in shared.iterdir()} == {"data-there", "data-unmounted"}
+
+
 @as_root
 def test_programs_that_others_cannot_reach_are_copied_once(
     closed: Path, monkeypatch: pytest.MonkeyPatch

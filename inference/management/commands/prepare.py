@@ -13,6 +13,7 @@ from django.core.management import BaseCommand, CommandError, call_command
 from django.core.management.base import SystemCheckError
 from django.utils.translation import gettext as _
 
+from models_registry.selectors import serving_deployments
 from models_registry.services import demo as demo_models
 from tenants.services import demo as demo_tenants
 
@@ -52,10 +53,11 @@ class Command(BaseCommand):
         """Register the demo's models; those that can be called, by name and task."""
         for line in demo_models.seed():
             self.stdout.write(line)
+        serving = {deployment.version.model.name for deployment in serving_deployments()}
         return [
             {"name": model.name, "task": str(model.task)}
             for model in demo_models.demo_models()
-            if model.path is not None and model.path.is_dir()
+            if model.name in serving
         ]
 
 

@@ -108,11 +108,17 @@ def database(variable: str, *, pool: bool) -> dict[str, object]:
     if pool:
         options["pool"] = {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 10, "max_idle": 60}
     settings = env.db_url(variable, default="postgresql:///atrium", engine="django.db.backends.postgresql")
-    return {**settings, "CONN_MAX_AGE": 0, "OPTIONS": {**settings.get("OPTIONS", {}), **options}}
+    # The check makes the pool drop connections that a restart of PostgreSQL has ended.
+    return {
+        **settings,
+        "CONN_MAX_AGE": 0,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {**settings.get("OPTIONS", {}), **options},
+    }
 
 
 DATABASES = {"default": database("DATABASE_URL", pool=True)}
-if os.environ.get("DATABASE_OWNER_URL"):
+if os.environ.get("DATABASE_OWNER_URL") or os.environ.get("DATABASE_OWNER_URL_FILE"):
     DATABASES["owner"] = database("DATABASE_OWNER_URL", pool=False)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
