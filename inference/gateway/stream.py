@@ -63,6 +63,7 @@ class Stream:
         self._news = asyncio.Event()
         self._tokens: dict[int, list[int]] = {}
         self._known: dict[int, list[int]] = {}
+        self._held: list[tuple[int, list[int]]] = []  # tokens whose text the client had already
 
     @property
     def request_id(self) -> str:
@@ -176,23 +177,34 @@ class Stream:
         self._news.set()
 
     def _chunk(self, frame: Frame) -> None:
-        for index, ids in frame.tokens:
-            self._tokens.setdefault(index, []).extend(ids)
+        tokens: list[tuple[int, list[int]]] = frame.tokens
         payload: bytes | None = frame.payload
         if self._resumed:
-            payload = self._delivered.trim(frame.payload)
+            tokens, payload = self._held + self._unseen(tokens), self._delivered.trim(frame.payload)
         else:
             self._delivered.note(frame.payload)
+        for index, ids in frame.tokens:
+            self._tokens.setdefault(index, []).extend(ids)
+        self._held = tokens if payload is None else []
         if payload is None:
             return
         if self.first_piece_at is None:
             self.first_piece_at = self.last_news_at
-        self._pieces.append(Piece(payload, frame.tokens))
+        self._pieces.append(Piece(payload, tokens))
         self._buffered += len(payload)
         if self._buffered > BUFFER_BYTES:
             self.interrupt(
                 Rejected(408, "slow_reader", "The answer was not read fast enough.", kind="server_error")
             )
+
+    def _unseen(self, tokens: list[tuple[int, list[int]]]) -> list[tuple[int, list[int]]]:
+        """Of a frame's tokens, those that no earlier attempt brought: a new one says all from the first again."""
+        unseen = []
+        for index, ids in tokens:
+            fresh = ids[max(0, len(self._known.get(index, ())) - len(self._tokens.get(index, ()))) :]
+            if fresh:
+                unseen.append((index, fresh))
+        return unseen
 
     def _fail(self, error: Rejected) -> None:
         self._error = error

@@ -79,20 +79,8 @@ class RedactingFormatter(structlog.stdlib.ProcessorFormatter):
 
 def configure(level: str | int = "INFO") -> None:
     """Set up logging for this process. May be called again; the last call wins."""
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        add_scope,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-    ]
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.PositionalArgumentsFormatter(),
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=_PROCESSORS,
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
@@ -101,7 +89,7 @@ def configure(level: str | int = "INFO") -> None:
     handler.set_name(_OURS)
     handler.setFormatter(
         RedactingFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=_SHARED,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 describe_exception,
@@ -185,3 +173,19 @@ def redact_event(logger: Any, method: str, event: Event) -> Event:
         name: value if name in ("time", "level", "logger") else redact({name: value})[name]
         for name, value in event.items()
     }
+
+
+_SHARED: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    add_scope,
+    structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+]
+# One list for the life of the process: loggers keep the one that they first met.
+_PROCESSORS: list[Any] = [
+    structlog.stdlib.filter_by_level,
+    *_SHARED,
+    structlog.stdlib.PositionalArgumentsFormatter(),
+    structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+]
