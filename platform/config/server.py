@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from types import FrameType
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from observability.health import start_draining
 
 # A connection that has not sent a complete request head after this long is closed, seconds.
 HEAD_TIMEOUT_S = 10.0
@@ -66,6 +69,15 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
+class DrainingServer(uvicorn.Server):
+    """uvicorn's server; from the first signal on, `/readyz` says that it is draining."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop taking connections; what is in flight may finish."""
+        start_draining()
+        super().handle_exit(sig, frame)
+
+
 def main() -> None:
     """Serve until SIGTERM; then finish what is in flight, within `DRAIN_S`."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
@@ -91,7 +103,7 @@ def main() -> None:
         h11_max_incomplete_event_size=64 * 1024,
     )
     sock = listen(os.environ.get("HOST", "127.0.0.1"), settings.PORT)
-    uvicorn.Server(config).run(sockets=[sock])
+    DrainingServer(config).run(sockets=[sock])
 
 
 if __name__ == "__main__":

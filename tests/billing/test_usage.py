@@ -142,7 +142,7 @@ def test_any_duplication_and_order_of_batches_gives_the_same_rows(
         {"request_id": "x" * 101},
         {"tenant_id": "not-an-id"},
         {"tenant_id": None},
-        {"tenant_id": str(uuid4())},  # a tenant that does not exist
+        {"tenant_id": "7019360a-1a68-49ab-9095-e07ca95a5e17"},  # a tenant that does not exist
         {"prompt_tokens": "many"},
         {"started_ms": None},
         {"finished_ms": 10**20},
