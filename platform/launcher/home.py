@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterable
@@ -110,12 +111,17 @@ class Home:
             if not _fits(folder):
                 folder = self.run
         else:
-            digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:10]
-            candidates = (Path(tempfile.gettempdir()), Path("/tmp"))  # noqa: S108
-            folder = (
-                next(base for base in candidates if _fits(base / "atrium-0123456789")) / f"atrium-{digest}"
-            )
+            folder = next(filter(_fits, self._temporary_sockets()))
         return _private_folder(folder, account)
+
+    def remove_temporary_sockets(self) -> None:
+        """Take away the folder that `socket_directory` may have made outside of the home, after the servers' end."""
+        for folder in self._temporary_sockets():
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _temporary_sockets(self) -> list[Path]:
+        name = f"atrium-{hashlib.sha256(os.fsencode(self.path)).hexdigest()[:10]}"
+        return [Path(base) / name for base in (tempfile.gettempdir(), "/tmp")]  # noqa: S108
 
 
 def _fits(folder: Path) -> bool:

@@ -84,6 +84,7 @@ class Services:
             kill_group(process.pid)
             process.wait()
         self._running.clear()
+        self.home.remove_temporary_sockets()
         if self._lock:
             self._lock.__exit__(None, None, None)
             self._lock = None

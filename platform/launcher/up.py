@@ -65,6 +65,7 @@ class Platform:
                 self.progress.line(_("stopping"))
             await self.supervisor.stop(self._hurry)
             self.home.environment.unlink(missing_ok=True)
+            self.home.remove_temporary_sockets()
             if started:
                 self.progress.line(_("stopped"))
 
