@@ -137,6 +137,7 @@ async def edge_for(served: Served) -> AsyncIterator[Edge]:
     finally:
         await edge.close()
         server.should_exit = True
+        server.force_exit = True  # a failed test may have left a stream open
         await asyncio.wait_for(serving, 15)
         await gateway().close()
 

@@ -232,13 +232,19 @@ async def test_revoking_a_key_works_within_a_second(edge: Edge) -> None:
 async def test_suspending_a_tenant_ends_its_streams_within_a_second_and_no_others(edge: Edge) -> None:
     await edge.start_replica("rep-a", tokens=2_000, tokens_per_s=20)
 
-    async def read(slug: str) -> list[Any]:
-        async with edge.http(slug) as http:
-            answer = await http.post("/v1/chat/completions", json={**BODY, "stream": True, "max_tokens": 60})
-            return events(answer.text)
+    begun = {slug: asyncio.Event() for slug in ("acme", "globex")}
 
-    streams = {slug: asyncio.create_task(read(slug)) for slug in ("acme", "globex")}
-    await asyncio.sleep(0.5)
+    async def read(slug: str) -> list[Any]:
+        raw = ""
+        body = {**BODY, "stream": True, "max_tokens": 60}
+        async with edge.http(slug) as http, http.stream("POST", "/v1/chat/completions", json=body) as answer:
+            async for piece in answer.aiter_text():
+                raw += piece
+                begun[slug].set()
+        return events(raw)
+
+    streams = {slug: asyncio.create_task(read(slug)) for slug in begun}
+    await asyncio.wait_for(asyncio.gather(*(event.wait() for event in begun.values())), 10)
 
     def suspend() -> None:
         with platform_scope("tests"):
