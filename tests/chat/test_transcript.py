@@ -172,13 +172,13 @@ async def test_text_is_kept_before_it_is_shown(store: PartialStore) -> None:
 
 
 async def test_a_burst_of_tokens_is_one_write_per_fifty_milliseconds(
-    store: PartialStore, monkeypatch: pytest.MonkeyPatch
+    store: PartialStore,
 ) -> None:
     transcript, stream, shown, _ = await started(store, Script(text="x" * 400, cuts=[1], delay_s=0.0005))
     begun = asyncio.get_running_loop().time()
     await transcript.write(stream)
     took = asyncio.get_running_loop().time() - begun
-    assert len(shown) <= took / module.FLUSH_S + 2
+    assert len(shown) <= took / 0.05 + 2
 
 
 async def test_a_fenced_writer_stops_at_once_and_keeps_nothing_more(store: PartialStore) -> None:
@@ -189,8 +189,11 @@ async def test_a_fenced_writer_stops_at_once_and_keeps_nothing_more(store: Parti
         await asyncio.sleep(0.01)
     taken_over = await store.claim(place[0], place[1], new_id())
     assert taken_over.text == "x" * 20
+    # Not wait_for: before Python 3.12 a cancellation that meets the end of a Valkey call can be lost.
+    await asyncio.wait([writing], timeout=3)
+    assert writing.done()
     with pytest.raises(Fenced):
-        await asyncio.wait_for(writing, 3)
+        await writing
     assert stream.closed_at is not None
     assert (await store.read(place[0], place[1]))[0].text == "x" * 20
 

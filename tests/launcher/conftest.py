@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,3 +31,7 @@ def standin(folder: Path) -> Iterator[Standin]:
     yield platform
     if platform.process:
         platform.stop()
+    # A helper that had left its group outlives a launcher that was killed itself: nobody is left to find it.
+    for pid in platform.processes():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

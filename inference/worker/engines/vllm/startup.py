@@ -29,6 +29,9 @@ def prepare_environment() -> None:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    if not os.path.exists("/dev/nvidia0"):
+        # Without a GPU vLLM compiles a few functions by inductor even when eager: no compiler, no engine.
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     # Every engine would otherwise be bound to the same first cores.
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 
