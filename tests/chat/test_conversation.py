@@ -297,11 +297,12 @@ async def test_a_message_of_another_chat_cannot_be_resumed_through_ones_own(
     hers, his = await connect(user=alice), await connect(user=bob)
     await hers.ready()
     await his.ready()
-    chat = await hers.new_chat()
-    await hers.send("chat.send", chat=chat, content="Secret", client_id="q1")
-    answer = (await hers.until("chat.completed"))[0]["message"]
-    own = await his.new_chat()
-    error = await his.ask_for("chat.resume", "error", chat=own, message=answer, received=0)
+    answers = []
+    for line in (hers, his):
+        chat = await line.new_chat()
+        await line.send("chat.send", chat=chat, content="Same place in both", client_id="q1")
+        answers.append((await line.until("chat.completed"))[0]["message"])
+    error = await his.ask_for("chat.resume", "error", chat=chat, message=answers[0], received=0)
     assert error["code"] == "not_found"
 
 
