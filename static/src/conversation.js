@@ -99,8 +99,12 @@ export class Conversation {
     this.views = new Map();
     this.isAtEnd = true;
     this.earlier = h("button", { type: "button", class: "button small earlier", onclick: () => this.loadEarlier() }, gettext("Earlier messages"));
+    this.scrollTop = 0;
     stage.addEventListener("scroll", () => this.scrolled(), { passive: true });
+    stage.addEventListener("wheel", (event) => this.turned(event), { passive: true });
     latest.addEventListener("click", () => this.toEnd());
+    // A narrower window, a keyboard that comes up: who was at the end stays there.
+    new ResizeObserver(() => this.isAtEnd && this.toEnd()).observe(stage);
   }
 
   /** Another chat, from its end. */
@@ -138,10 +142,18 @@ export class Conversation {
     this.stage.scrollTop = this.stage.scrollHeight - before;
   }
 
+  /** A reader who moves up, however little, is not pulled down again by text that arrives; at the end they are. */
   scrolled() {
     const { stage } = this;
-    this.isAtEnd = stage.scrollHeight - stage.scrollTop - stage.clientHeight < 48;
-    this.latest.hidden = this.isAtEnd;
+    const distance = stage.scrollHeight - stage.scrollTop - stage.clientHeight;
+    if (distance < 2) this.isAtEnd = true;
+    else if (stage.scrollTop < this.scrollTop) this.isAtEnd = false;
+    this.scrollTop = stage.scrollTop;
+    this.latest.hidden = this.isAtEnd || distance < 48;
+  }
+
+  turned(event) {
+    if (event.deltaY < 0 && this.stage.scrollHeight > this.stage.clientHeight) this.isAtEnd = false;
   }
 
   toEnd() {

@@ -14,6 +14,8 @@ const SUBPROTOCOL = "atrium.chat.v1";
 // An answer that another window writes shows by asking for it again, this often.
 const LOOK_AGAIN_MS = 1_500;
 const SHOW_TROUBLE_AFTER_MS = 1_200;
+// After "too many messages", questions that were not taken are sent once more.
+const SETTLE_MS = 2_000;
 
 const $ = (id) => document.getElementById(id);
 const page = $("playground");
@@ -142,6 +144,7 @@ function ask(text) {
   current.model = current.model || settings.model;
   current.ask(content, newId());
   current.draft = "";
+  if (socket.state === "open") showBanner();
   question.value = "";
   resize();
   transmit(current);
@@ -161,6 +164,10 @@ function transmit(chat) {
   const message = { type, chat: chat.id, client_id: clientId, model: chat.model, params: chat.params };
   if (type === "chat.send") message.content = content;
   socket.send(message);
+}
+
+function transmitPending() {
+  for (const chat of new Set([current, ...chats.values()])) if (chat.pending) transmit(chat);
 }
 
 function regenerate() {
@@ -224,9 +231,9 @@ const hear = {
   ready(message) {
     settings.offer(message.models);
     socket.send({ type: "chat.list" });
-    for (const chat of new Set([current, ...chats.values()])) {
-      if (chat.pending) transmit(chat);
-      else if (chat.last?.state === "streaming" && chat.last.id && !chat.last.isElsewhere) resume(chat.last, chat);
+    transmitPending();
+    for (const chat of chats.values()) {
+      if (!chat.pending && chat.last?.state === "streaming" && chat.last.id && !chat.last.isElsewhere) resume(chat.last, chat);
     }
     const wanted = new URL(location.href).searchParams.get("chat");
     if (wanted && !current.id && !current.messages.length) {
@@ -306,10 +313,15 @@ const hear = {
     if (message.chat === current.id) announce(gettext("The answer has been stopped."));
   },
 
-  error(message) {
-    const chat = chats.get(message.chat) ?? creating.get(message.client_id);
+  error(received) {
+    const unmade = creating.get(received.client_id);
+    creating.delete(received.client_id);
+    // A chat that could not be made fails the question that it was wanted for.
+    const message = unmade ? { ...received, client_id: unmade.pending?.clientId ?? "" } : received;
+    const chat = unmade ?? chats.get(message.chat);
     if (!chat) {
       showBanner("bad", explain(message));
+      if (message.code === "rate_limited") setTimeout(transmitPending, SETTLE_MS);
       return;
     }
     if (message.code === "continued_elsewhere") {

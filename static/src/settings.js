@@ -91,10 +91,9 @@ export class Settings {
     const answers = chat.messages.filter((message) => message.usage?.completion_tokens);
     const sum = (name) => answers.reduce((total, message) => total + (message.usage[name] ?? 0), 0);
     const last = answers.at(-1)?.usage;
-    const rows = [
-      [gettext("Tokens read"), number(sum("prompt_tokens"))],
-      [gettext("Tokens written"), number(sum("completion_tokens"))],
-    ];
+    const rows = [[gettext("Tokens written"), number(sum("completion_tokens"))]];
+    // An answer that was stopped has no count of what was read.
+    if (sum("prompt_tokens")) rows.unshift([gettext("Tokens read"), number(sum("prompt_tokens"))]);
     if (context && last?.total_tokens) rows.push([gettext("Context in use"), `${number(last.total_tokens)} / ${number(context)}`]);
     $("totals").replaceChildren(
       ...(answers.length ? rows.map(([name, value]) => h("div", {}, h("dt", { text: name }), h("dd", { class: "num", text: value }))) : []),

@@ -120,6 +120,9 @@ class Site:
         await self._application(scope, receive, send)
 
     async def _close(self) -> None:
+        async with asyncio.timeout(10):
+            while self._server.server_state.tasks:
+                await asyncio.sleep(0.02)
         store = partials._stores.pop(asyncio.get_running_loop(), None)
         if store is not None:
             await store._client.aclose()

@@ -239,7 +239,26 @@ def test_shift_enter_and_input_methods_do_not_send(playground: Page, site: Site)
     expect(playground.locator(".message.user .body")).to_have_text("line one\nline two")
 
 
-def test_long_conversations_load_in_pages_and_stay_where_one_reads(playground: Page, site: Site) -> None:
+def test_a_reader_who_looks_back_is_left_in_peace(playground: Page, site: Site) -> None:
+    site.gateway.script = Script(text="An answer that fills a line or two. " * 200, cuts=[40], delay_s=0.02)
+    ask(playground, "Tell me a long story")
+    stage = playground.locator("#stage")
+    # The policy forbids eval, so Playwright's own waiting for a function does too.
+    while stage.evaluate("stage => stage.scrollHeight - stage.clientHeight") < 400:
+        playground.wait_for_timeout(50)
+    stage.hover()
+    playground.mouse.wheel(0, -120)
+    expect(playground.locator("#latest")).to_be_visible()
+    before = stage.evaluate("stage => stage.scrollTop")
+    playground.wait_for_timeout(600)
+    assert stage.evaluate("stage => stage.scrollTop") <= before
+    playground.locator("#latest").click()
+    expect(playground.locator("#latest")).to_be_hidden()
+    expect(answer(playground)).to_have_attribute("data-state", "complete", timeout=20_000)
+    assert stage.evaluate("stage => stage.scrollHeight - stage.scrollTop - stage.clientHeight") < 48
+
+
+def test_ones_own_question_is_always_in_sight(playground: Page, site: Site) -> None:
     site.gateway.script = Script(text="An answer that fills a line or two. " * 12, cuts=[200])
     for number in range(4):
         ask(playground, f"Question {number}")

@@ -12,12 +12,14 @@ from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.contrib.staticfiles import finders
 from django.core.cache import cache
+from django.core.files.storage import FileSystemStorage
 from django.template.loader import render_to_string
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import translation
 
 from console import extensions
+from console.static_files import VersionedStaticFilesStorage
 from tenants.models import Tenant
 from tests.factories.accounts import PASSWORD, UserFactory
 from tests.factories.models_registry import DeploymentFactory, ModelFactory, ModelVersionFactory
@@ -222,3 +224,34 @@ def test_error_pages_do_not_touch_the_database(django_assert_num_queries: Any, d
     request = RequestFactory().get("/nowhere")
     with django_assert_num_queries(0):
         render_to_string("404.html", {}, request)
+
+
+def test_in_production_modules_import_each_other_by_versioned_names(tmp_path: Path, settings: Any) -> None:
+    settings.STATIC_ROOT = tmp_path
+    storage = VersionedStaticFilesStorage(location=str(tmp_path), base_url="/static/")
+    sources = {
+        f"src/{file.name}": (FileSystemStorage(ROOT / "static"), f"src/{file.name}")
+        for file in (ROOT / "static/src").iterdir()
+    }
+    fonts = {
+        f"vendor/inter/{file.name}": (FileSystemStorage(ROOT / "static"), f"vendor/inter/{file.name}")
+        for file in (ROOT / "static/vendor/inter").iterdir()
+    }
+    for name, (source, path) in {**sources, **fonts}.items():
+        with source.open(path) as content:
+            storage._save(name, content)
+    for _name, _hashed, outcome in storage.post_process({**sources, **fonts}):
+        assert not isinstance(outcome, Exception), outcome
+    playground = (tmp_path / storage.stored_name("src/playground.js")).read_text()
+    imported = re.findall(r'from "\./([^"]+)"', playground)
+    assert len(imported) > 4
+    for name in imported:
+        assert re.fullmatch(r"[\w-]+\.[0-9a-f]{12}\.js", name)
+        assert (tmp_path / "src" / name).is_file()
+
+
+def test_a_viewer_is_told_that_the_playground_is_not_for_them(dana_client: Client, chatter: Any) -> None:
+    page = dana_client.get(PLAYGROUND).content.decode()
+    assert 'id="playground"' not in page
+    assert "Your role does not call models" in page
+    assert "Open the playground" not in dana_client.get(HOME).content.decode()
