@@ -43,7 +43,8 @@ layers: ## import-linter
 migrations-check: ## no model change without its migration
 	@exec $(VENV)/python scripts/checks.py migrations
 
-messages: ## compile the translations
+messages: ## bring new sentences into the catalogues (needs GNU gettext), then compile them
+	@$(VENV)/python scripts/catalogues.py extract
 	@exec $(VENV)/python scripts/catalogues.py compile
 
 bench: ## what the platform adds to a request, measured against a running one (make run)
