@@ -104,10 +104,11 @@ class Decoder(nn.Module):
 
 
 class StarterModel(nn.Module):
-    """The whole model; its output weights are its embedding (tied)."""
+    """The whole model; its output weights are its embedding (tied). It computes in ``precision``."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, precision: torch.dtype = torch.bfloat16) -> None:
         super().__init__()
+        self.precision = precision
         self.model = Decoder(shape)
         angles = shape.theta ** (-torch.arange(0, shape.head_width, 2) / shape.head_width)
         table = torch.outer(torch.arange(shape.positions), angles)
@@ -120,7 +121,7 @@ class StarterModel(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """The last hidden states, (rows, length, width)."""
-        x = self.model.embed_tokens(tokens).to(torch.bfloat16)
+        x = self.model.embed_tokens(tokens).to(self.precision)
         cos, sin = (t[: tokens.shape[1]].to(x.dtype) for t in (self.cos, self.sin))
         for layer in self.model.layers:
             x = layer(x, cos, sin)

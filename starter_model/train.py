@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from build_data import build_round
+from muon import Muon
 from network import Shape, StarterModel
 from phrasing import Entry, check_entries, load_entries
 from render import END, IM_END, IM_START, SPECIAL_TOKENS, TEMPLATE_PATH, Sample
@@ -130,14 +131,18 @@ def batches(entries: list[Entry], tokenizer: Tokenizer, plan: Plan) -> Iterator[
             yield Batch(tokens, targets)
 
 
+def fast_precision() -> torch.dtype:
+    """bfloat16 where the processor has instructions for it, float32 where they would be emulated."""
+    has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if has else torch.float32
+
+
 def optimizers(model: StarterModel, plan: Plan) -> list[torch.optim.Optimizer]:
     """Muon for the matrices, AdamW for the embedding and the norms."""
     matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.dim() != 2 or "embed" in n]
     return [
-        torch.optim.Muon(
-            matrices, lr=plan.muon_rate, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw"
-        ),
+        Muon(matrices, lr=plan.muon_rate, weight_decay=0.01, momentum=0.95, precision=model.precision),
         torch.optim.AdamW(others, lr=plan.adam_rate, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 
@@ -167,7 +172,7 @@ def fit(model: StarterModel, stream: Iterator[Batch], plan: Plan, keep: Callable
         scale = rate_at(seen / plan.tokens, plan.flat)
         for opt, rate in zip(opts, rates, strict=True):
             opt.param_groups[0]["lr"] = rate * scale
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=model.precision == torch.bfloat16):
             loss, entropy = model.loss(model(batch.tokens), batch.targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -291,7 +296,7 @@ def main() -> int:
         Tokenizer.from_file(str(begun / "tokenizer.json")) if begun else train_tokenizer(entries, plan)
     )
     shape = Shape(vocabulary=tokenizer.get_vocab_size())
-    model = StarterModel(shape)
+    model = StarterModel(shape, fast_precision())
     if begun:
         model.load_state_dict(load_file(begun / "model.safetensors"))
     print(
