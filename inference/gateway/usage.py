@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from core import clock
 from core.ids import new_id
-from inference.queue.wire import UsageNote
+from inference.queue.wire import UsageNote, note_from
 
 if TYPE_CHECKING:
     from inference.gateway.callers import Caller
@@ -18,29 +18,12 @@ def note_of(stream: Stream, outcome: str, code: str) -> UsageNote:
     ticket = stream.ticket
     now_ms = clock.epoch_ms()
     first = stream.first_piece_at
-    return UsageNote(
-        request_id=ticket.id,
-        tenant_id=ticket.tenant,
-        key_id=ticket.key,
-        user_id=ticket.user,
-        model=ticket.model,
-        version_id=ticket.version,
-        deployment_id=ticket.deployment,
-        replica=stream.replica,
-        route=ticket.route,
-        stream=bool(ticket.body.get("stream")),
-        prompt_tokens=0,
-        cached_tokens=0,
-        completion_tokens=stream.completion_tokens(),
-        queue_ms=stream.queue_ms or (now_ms - ticket.enqueued_ms if stream.waiting_for_replica else 0),
-        first_token_ms=None if first is None else int((first - stream.started_at) * 1000),
-        duration_ms=now_ms - ticket.enqueued_ms,
-        outcome=outcome,
-        error_code=code,
-        end_user=ticket.end_user,
-        started_ms=ticket.enqueued_ms,
-        finished_ms=now_ms,
-    )
+    note = note_from(ticket, outcome=outcome, code=code, finished_ms=now_ms)
+    note.replica = stream.replica
+    note.completion_tokens = stream.completion_tokens()
+    note.queue_ms = stream.queue_ms or (now_ms - ticket.enqueued_ms if stream.waiting_for_replica else 0)
+    note.first_token_ms = None if first is None else int((first - stream.started_at) * 1000)
+    return note
 
 
 def refusal(caller: Caller, *, model: str, route: str, stream: bool, code: str, end_user: str) -> UsageNote:

@@ -30,6 +30,16 @@ class Ticket(msgspec.Struct, array_like=True, omit_defaults=True):
     body: dict[str, Any]
     forced: list[list[int]] = msgspec.field(default_factory=list)
     end_user: str = ""
+    # What admission decided (all 0 or empty where nothing is limited or charged)
+    weight: float = 1.0  # the tenant's share of service against others'
+    band: int = 0  # of the tenant's plan: a lower band is served before a higher one
+    priority: int = 0  # inside the tenant: a lower one is served first
+    prompt_tokens: int = 0  # exact by the model's tokenizer; an upper bound where there is none
+    most_tokens: int = 0  # bound on the answer, over all choices
+    price: str = ""  # id of the price that this request is charged by, whatever changes meanwhile
+    hold_nano: int = 0  # set aside for it, in billionths of the account's currency
+    epoch: str = ""  # of the escrow that the hold was taken from
+    tags: dict[str, str] = msgspec.field(default_factory=dict)  # the request's `metadata`
 
 
 class Frame(msgspec.Struct, array_like=True):
@@ -95,6 +105,45 @@ class UsageNote(msgspec.Struct):
     end_user: str
     started_ms: int
     finished_ms: int
+    # Engine busy time that was spent on this request, ns: reading the prompt, writing the answer (law L12)
+    gpu_prefill_ns: int = 0
+    gpu_decode_ns: int = 0
+    # As in Ticket
+    price: str = ""
+    hold_nano: int = 0
+    epoch: str = ""
+    tags: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+def note_from(ticket: Ticket, *, outcome: str, code: str, finished_ms: int) -> UsageNote:
+    """A usage record of a ticket's request with nothing used yet; whoever knows more fills it in."""
+    return UsageNote(
+        request_id=ticket.id,
+        tenant_id=ticket.tenant,
+        key_id=ticket.key,
+        user_id=ticket.user,
+        model=ticket.model,
+        version_id=ticket.version,
+        deployment_id=ticket.deployment,
+        replica="",
+        route=ticket.route,
+        stream=bool(ticket.body.get("stream")),
+        prompt_tokens=0,
+        cached_tokens=0,
+        completion_tokens=0,
+        queue_ms=0,
+        first_token_ms=None,
+        duration_ms=max(0, finished_ms - ticket.enqueued_ms),
+        outcome=outcome,
+        error_code=code,
+        end_user=ticket.end_user,
+        started_ms=ticket.enqueued_ms,
+        finished_ms=finished_ms,
+        price=ticket.price,
+        hold_nano=ticket.hold_nano,
+        epoch=ticket.epoch,
+        tags=ticket.tags,
+    )
 
 
 def encode_usage(note: UsageNote) -> bytes:

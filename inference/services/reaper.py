@@ -13,7 +13,7 @@ from core.valkey import sync_client
 from inference.queue import scripts
 from inference.queue.client import with_age
 from inference.queue.keys import USAGE, WEBS, DeploymentKeys
-from inference.queue.wire import Ticket, UsageNote, decode_ticket, encode_usage
+from inference.queue.wire import Ticket, decode_ticket, encode_usage, note_from
 from models_registry.models import Deployment
 
 log = structlog.get_logger(__name__)
@@ -60,30 +60,8 @@ def _reap_deployment(deployment: UUID, webs: set[str], now_ms: int) -> int:
 
 
 def _account(keys: DeploymentKeys, ticket: Ticket, outcome: str) -> None:
-    now_ms = clock.epoch_ms()
-    note = UsageNote(
-        request_id=ticket.id,
-        tenant_id=ticket.tenant,
-        key_id=ticket.key,
-        user_id=ticket.user,
-        model=ticket.model,
-        version_id=ticket.version,
-        deployment_id=ticket.deployment,
-        replica="",
-        route=ticket.route,
-        stream=bool(ticket.body.get("stream")),
-        prompt_tokens=0,
-        cached_tokens=0,
-        completion_tokens=sum(map(len, ticket.forced)),
-        queue_ms=0,
-        first_token_ms=None,
-        duration_ms=max(0, now_ms - ticket.enqueued_ms),
-        outcome=outcome,
-        error_code="gateway_lost",
-        end_user=ticket.end_user,
-        started_ms=ticket.enqueued_ms,
-        finished_ms=now_ms,
-    )
+    note = note_from(ticket, outcome=outcome, code="gateway_lost", finished_ms=clock.epoch_ms())
+    note.completion_tokens = sum(map(len, ticket.forced))
     valkey = sync_client()
     valkey.xadd(USAGE, {"r": encode_usage(note)})
     valkey.hdel(keys.requests, ticket.id)

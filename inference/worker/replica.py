@@ -26,8 +26,8 @@ from inference.queue.wire import (
     STARTED,
     Frame,
     Ticket,
-    UsageNote,
     decode_ticket,
+    note_from,
 )
 from inference.worker.outbox import Outbox
 from inference.worker.port import Chunk, Engine, EngineDead, EngineRequest, Failure, Result
@@ -240,31 +240,14 @@ class Replica:
         first_ms = (
             None if first is None else int(now_ms - (clock.monotonic() - first) * 1000 - ticket.enqueued_ms)
         )
-        self._outbox.account(
-            UsageNote(
-                request_id=ticket.id,
-                tenant_id=ticket.tenant,
-                key_id=ticket.key,
-                user_id=ticket.user,
-                model=ticket.model,
-                version_id=ticket.version,
-                deployment_id=ticket.deployment,
-                replica=self.id,
-                route=ticket.route,
-                stream=bool(ticket.body.get("stream")),
-                prompt_tokens=meter.prompt_tokens,
-                cached_tokens=meter.cached_tokens,
-                completion_tokens=meter.completion_tokens,
-                queue_ms=max(0, job.started_ms - ticket.enqueued_ms),
-                first_token_ms=None if first_ms is None else max(0, first_ms),
-                duration_ms=max(0, now_ms - ticket.enqueued_ms),
-                outcome=job.outcome,
-                error_code=job.code,
-                end_user=ticket.end_user,
-                started_ms=ticket.enqueued_ms,
-                finished_ms=now_ms,
-            )
-        )
+        note = note_from(ticket, outcome=job.outcome, code=job.code, finished_ms=now_ms)
+        note.replica = self.id
+        note.prompt_tokens = meter.prompt_tokens
+        note.cached_tokens = meter.cached_tokens
+        note.completion_tokens = meter.completion_tokens
+        note.queue_ms = max(0, job.started_ms - ticket.enqueued_ms)
+        note.first_token_ms = None if first_ms is None else max(0, first_ms)
+        self._outbox.account(note)
 
     # --- Orders
 

@@ -1,0 +1,5 @@
+"""The tables of money: usage, prices, ledger, invoices."""
+
+from billing.models.usage import Outcome, UsageRecord
+
+__all__ = ["Outcome", "UsageRecord"]
