@@ -27,8 +27,9 @@ from inference.gateway.stream import Stream
 from inference.gateway.usage import note_of
 from inference.gateway.watch import Watcher
 from inference.queue.client import QueueFull, RequestQueue
+from inference.queue.journal import process_journal
 from inference.queue.keys import KEY_USE, WEBS, outbox
-from inference.queue.wire import Ticket, decode_frames
+from inference.queue.wire import Ticket, UsageNote, decode_frames
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +64,7 @@ class Gateway:
         self.spawn(self._read_events())
         self.spawn(self._beat())
         self.spawn(Watcher(self).run())
+        process_journal().start()
 
     async def start(self) -> None:
         """Launch, and open the outbox that answers come to. Raises RedisError while Valkey is away."""
@@ -213,12 +215,16 @@ class Gateway:
             try:
                 replica = await self.queue.cancel(ticket.deployment, ticket.tenant, ticket.id)
                 if replica == "":
-                    await self.queue.account(note_of(stream, outcome, code))
+                    await self.account(note_of(stream, outcome, code))
                 return
             except RedisError:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
         log.error("gateway.stop_failed", request_id=ticket.id)
+
+    async def account(self, note: UsageNote) -> None:
+        """Write a usage record of this process, into the journal and the stream. Raises RedisError."""
+        await self.queue.account(note, process_journal().append(note))
 
     def lost_frames(self, stream: Stream) -> None:
         """A frame is missing: have the request produced again, from the tokens that did arrive."""

@@ -116,11 +116,11 @@ class Watcher:
 
     async def _give_up(self, stream: Stream, lost: str) -> None:
         error = unavailable("The replica that served this request was lost.", code="replica_lost")
-        await self._gateway.queue.account(note_of(stream, "failed", error.code))
+        await self._gateway.account(note_of(stream, "failed", error.code))
         stream.interrupt(error)
         log.warning("watch.gave_up", request_id=stream.request_id, replica=lost)
 
     async def _forgotten(self, stream: Stream) -> None:
         error = unavailable("The end of the answer was lost. Send the request again.", code="answer_lost")
-        await self._gateway.queue.account(note_of(stream, "failed", error.code))
+        await self._gateway.account(note_of(stream, "failed", error.code))
         stream.interrupt(error)

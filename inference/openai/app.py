@@ -196,7 +196,7 @@ async def note_refusal(caller: Caller, body: dict[str, Any], route: str, error: 
     )
     try:
         await gateway().start()
-        await gateway().queue.account(note)
+        await gateway().account(note)
     except Exception:
         log.warning("openai.refusal_not_recorded", code=error.code)
 

@@ -89,11 +89,14 @@ class RequestQueue:
             )
         )
 
-    async def account(self, note: UsageNote) -> None:
-        """Write a request's usage record, and only then forget the request."""
+    async def account(self, note: UsageNote, mark: str = "") -> None:
+        """Write a request's usage record, and only then forget the request. `mark` is its entry in a journal."""
         keys = self.keys(note.deployment_id)
         pipeline = self.client.pipeline(transaction=False)
-        pipeline.xadd(USAGE, {"r": encode_usage(note)}, maxlen=USAGE_LENGTH, approximate=True)
+        entry: dict[Any, Any] = {"r": encode_usage(note)}
+        if mark:
+            entry["j"] = mark
+        pipeline.xadd(USAGE, entry, maxlen=USAGE_LENGTH, approximate=True)
         pipeline.hdel(keys.requests, note.request_id)
         pipeline.hdel(keys.running, note.request_id)
         await pipeline.execute()

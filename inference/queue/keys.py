@@ -6,12 +6,18 @@ WEBS = "atrium:webs"  # hash: web process -> last heartbeat, ms of Valkey's cloc
 NODES = "atrium:nodes"  # hash: node -> heartbeat JSON
 PLACEMENTS = "atrium:placements"  # hash: replica -> JSON of what the reconciler ordered
 USAGE = "atrium:usage"  # stream of usage records until PostgreSQL has them
+ENGINE_TOTALS = "atrium:engine-totals"  # hash: replica -> JSON of what it has done, also after its end
 KEY_USE = "atrium:key-use"  # hash: API key -> last use, ms since 1970
 
 
 def outbox(web: str) -> str:
     """Stream of everything that engines have to say to one web process."""
     return f"atrium:out:{web}"
+
+
+def written(journal: str) -> str:
+    """Set of the entries of one journal that PostgreSQL has, until the journal has seen them."""
+    return f"atrium:usage:written:{journal}"
 
 
 class DeploymentKeys:

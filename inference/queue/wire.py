@@ -115,6 +115,30 @@ class UsageNote(msgspec.Struct):
     tags: dict[str, str] = msgspec.field(default_factory=dict)
 
 
+class EngineTotals(msgspec.Struct):
+    """What one replica has done since it began: its side of the reconciliation with usage records.
+
+    Tokens and requests are those of the usage records that it wrote; `engine_*` are the engine's own count, which
+    also has its warm-up and every choice's copy of the prompt. Times in ms since 1970, engine time in ns.
+    """
+
+    replica: str
+    deployment_id: str
+    node: str
+    begun_ms: int
+    seen_ms: int
+    ended_ms: int | None = None  # None while it runs, and for one that was killed
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    engine_prompt_tokens: int = 0
+    engine_completion_tokens: int = 0
+    busy_ns: int = 0
+    attributed_ns: int = 0  # of it, what usage records carry
+    dropped_ns: int = 0  # of it, what went to requests that another replica accounts for
+    mark: str = ""  # its entry in the journal, once it has ended
+
+
 def note_from(ticket: Ticket, *, outcome: str, code: str, finished_ms: int) -> UsageNote:
     """A usage record of a ticket's request with nothing used yet; whoever knows more fills it in."""
     return UsageNote(

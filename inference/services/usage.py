@@ -1,16 +1,24 @@
-"""Usage records on their way from Valkey to PostgreSQL: read, written, and only then taken off the stream (L11)."""
+"""Usage records on their way from Valkey to PostgreSQL: read, written, committed, and only then taken off the stream.
+
+Killed at any moment, nothing is lost and nothing counts twice (L11): what was not committed is read again, and what
+was committed and not taken off is written again, which changes nothing. One ingestion runs at a time, held by a lock
+of the database session, so a dead one's lock goes with its connection.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from django.db import DatabaseError, connection, transaction
-from redis.exceptions import ResponseError
+from django.db import InterfaceError, OperationalError, ProgrammingError, connection, transaction
+from redis.exceptions import RedisError, ResponseError
 
 from billing.services import usage as billing_usage
 from core.valkey import sync_client
-from inference.queue.keys import USAGE
+from inference.queue.keys import USAGE, written
 from inference.queue.wire import decode_usage
 
 log = structlog.get_logger(__name__)
@@ -18,53 +26,134 @@ log = structlog.get_logger(__name__)
 GROUP = "postgres"
 CONSUMER = "jobs"
 LOCK = 0x55736167  # "Usag"
-BATCH = 1_000
+BATCH = 2_000
 MOST_BATCHES = 50
+WRITTEN_TTL_S = 86_400
 # Records that PostgreSQL refuses for what they say: kept for a person to look at.
 REFUSED = "atrium:usage:refused"
+REFUSED_LENGTH = 100_000
+
+Record = dict[str, Any]
+# Writes records inside a transaction, idempotently; what it returns goes to `AfterCommit`.
+Write = Callable[[list[Record]], list[Any]]
+# Told what was written, after COMMIT. Told again after a crash, so it must be idempotent.
+AfterCommit = Callable[[list[Any]], None]
+# One entry of the stream: its id, its record, its place in a journal.
+_Entry = tuple[bytes, Record, str]
+
+# Not the record's fault: the database is away, busy or being migrated. The records wait.
+_NOT_NOW = (OperationalError, InterfaceError, ProgrammingError, RedisError)
 
 
-def ingest() -> int:
-    """Bring waiting records to PostgreSQL; returns how many. Idempotent: a record is known by its request's id."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
-        if not cursor.fetchone()[0]:
-            return 0
-        return _drain()
+def _write(records: list[Record]) -> list[Any]:
+    """Store usage records; nobody has to be told."""
+    billing_usage.ingest(records)
+    return []
 
 
-def _drain() -> int:
+def _after_commit(results: list[Any]) -> None:
+    """Nobody is told."""
+
+
+def ingest(*, write: Write = _write, after_commit: AfterCommit = _after_commit) -> int:
+    """Bring waiting records to PostgreSQL; returns how many entries left the stream.
+
+    Idempotent: a record is known by its request's id. Returns 0 while another ingestion runs. Raises what says that
+    the database or Valkey is away; nothing is lost then. Cost: one transaction per batch of BATCH records.
+    """
+    with _alone() as alone:
+        return sum(_take(entries, write, after_commit) for entries in _batches()) if alone else 0
+
+
+@contextmanager
+def _alone() -> Iterator[bool]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
+        alone = bool(cursor.fetchone()[0])
+    try:
+        yield alone
+    finally:
+        if alone:
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+            except (OperationalError, InterfaceError):
+                connection.close()  # the lock went with the session, or goes with it now
+
+
+def _batches() -> Iterator[list[tuple[bytes, dict[bytes, bytes]]]]:
+    """What an earlier ingestion had read and not finished, then what is new."""
     valkey = sync_client()
     try:
         valkey.xgroup_create(USAGE, GROUP, id="0", mkstream=True)
     except ResponseError as error:
         if "BUSYGROUP" not in str(error):
             raise
-    total = 0
-    # First what an earlier run had read and not finished, then what is new.
-    for cursor in ["0"] * MOST_BATCHES + [">"] * MOST_BATCHES:
-        answer: Any = valkey.xreadgroup(GROUP, CONSUMER, {USAGE: cursor}, count=BATCH)
+    position: Any = "0"
+    for _ in range(MOST_BATCHES):
+        answer: Any = valkey.xreadgroup(GROUP, CONSUMER, {USAGE: position}, count=BATCH)
         entries = answer[0][1] if answer else []
-        if not entries:
-            if cursor == ">":
-                break
-            continue
-        records = [decode_usage(fields[b"r"]) for _, fields in entries if fields]
-        total += _write(records)
-        ids = [entry_id for entry_id, _ in entries]
-        valkey.xack(USAGE, GROUP, *ids)
-        valkey.xdel(USAGE, *ids)
-    return total
+        if entries:
+            yield entries
+        elif position == ">":
+            return
+        else:
+            position = ">"
 
 
-def _write(records: list[dict[str, Any]]) -> int:
+def _take(found: list[tuple[bytes, dict[bytes, bytes]]], write: Write, after_commit: AfterCommit) -> int:
+    """One batch: written, committed, told, and only then off the stream."""
+    entries: list[_Entry] = []
+    for entry_id, fields in found:
+        try:
+            entries.append((entry_id, decode_usage(fields[b"r"]), fields.get(b"j", b"").decode()))
+        except (ValueError, KeyError, AttributeError) as error:
+            # Nothing that could be read: an entry that was deleted meanwhile, or no record at all.
+            if fields:
+                _refuse(repr(fields)[:10_000], error, request_id="")
+    if entries:
+        _commit(entries, write, after_commit)
+    ids = [entry_id for entry_id, _ in found]
+    pipeline = sync_client().pipeline(transaction=False)
+    pipeline.xack(USAGE, GROUP, *ids)
+    pipeline.xdel(USAGE, *ids)
+    for journal, numbers in _by_journal(entries).items():
+        pipeline.sadd(written(journal), *numbers)
+        pipeline.expire(written(journal), WRITTEN_TTL_S)
+    pipeline.execute()
+    return len(ids)
+
+
+def _commit(entries: list[_Entry], write: Write, after_commit: AfterCommit) -> None:
+    """Write in one transaction. A record that cannot be written is found by halves and put aside, alone."""
     try:
         with transaction.atomic():
-            return billing_usage.ingest(records)
-    except (DatabaseError, ValueError, KeyError) as error:
-        if len(records) == 1:
-            log.error("usage.refused", request_id=records[0].get("request_id"), error=str(error)[:500])
-            sync_client().xadd(REFUSED, {"r": str(records[0])}, maxlen=100_000, approximate=True)
-            return 0
-    middle = len(records) // 2
-    return _write(records[:middle]) + _write(records[middle:])
+            results = write([record for _, record, _ in entries])
+    except _NOT_NOW:
+        raise
+    except Exception as error:
+        if len(entries) == 1:
+            record = entries[0][1]
+            _refuse(repr(record), error, request_id=str(record.get("request_id"))[:100])
+            return
+        log.warning("usage.batch_failed", records=len(entries), error=type(error).__name__)
+        middle = len(entries) // 2
+        _commit(entries[:middle], write, after_commit)
+        _commit(entries[middle:], write, after_commit)
+        return
+    after_commit(results)
+
+
+def _refuse(record: str, error: Exception, *, request_id: str) -> None:
+    log.error("usage.refused", request_id=request_id, error=f"{type(error).__name__}: {error}"[:500])
+    sync_client().xadd(REFUSED, {"r": record}, maxlen=REFUSED_LENGTH, approximate=True)
+
+
+def _by_journal(entries: list[_Entry]) -> dict[str, list[str]]:
+    """Numbers of entries by the journal that they stand in."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for _, _, mark in entries:
+        journal, _, number = mark.rpartition(":")
+        if journal and number.isdigit():
+            found[journal].append(number)
+    return found

@@ -9,6 +9,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from inference.queue.client import RequestQueue
+from inference.queue.journal import process_journal
 from inference.queue.wire import Frame, UsageNote
 
 log = structlog.get_logger(__name__)
@@ -24,7 +25,7 @@ class Outbox:
         self._queue = queue
         self._on_web_gone = on_web_gone
         self._boxes: dict[str, list[Frame]] = {}
-        self._notes: list[UsageNote] = []
+        self._notes: list[tuple[UsageNote, str]] = []
         self._dirty = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -39,8 +40,8 @@ class Outbox:
         self._empty.clear()
 
     def account(self, note: UsageNote) -> None:
-        """Write a usage record and forget the request; kept until Valkey has it."""
-        self._notes.append(note)
+        """Write a usage record and forget the request; kept until Valkey has it, and in the journal beyond that."""
+        self._notes.append((note, process_journal().append(note)))
         self._dirty.set()
         self._empty.clear()
 
@@ -64,7 +65,7 @@ class Outbox:
             return False
         return True
 
-    async def _send(self, boxes: dict[str, list[Frame]], notes: list[UsageNote]) -> None:
+    async def _send(self, boxes: dict[str, list[Frame]], notes: list[tuple[UsageNote, str]]) -> None:
         delay = 0.05
         while boxes or notes:
             try:
@@ -73,7 +74,7 @@ class Outbox:
                         self._on_web_gone(web)
                     boxes = {}
                 while notes:
-                    await self._queue.account(notes[0])
+                    await self._queue.account(*notes[0])
                     notes.pop(0)
             except (RedisError, OSError) as error:
                 log.warning("outbox.waits_for_valkey", error=type(error).__name__)

@@ -18,6 +18,8 @@ class Meter:
     cached_tokens: int = 0  # of prompt_tokens, those found in the prefix cache
     completion_tokens: int = 0  # over all choices
     first_token_at: float | None = None  # core.clock.monotonic()
+    gpu_prefill_ns: int = 0  # engine time that reading the prompt took; what was cached took none
+    gpu_decode_ns: int = 0  # engine time that writing the answer took
     finish_reason: str = ""  # of the last choice that ended
 
 
@@ -81,6 +83,8 @@ class Counters:
     completion_tokens: int = 0
     aborted: int = 0
     busy_s: float = 0.0
+    busy_ns: int = 0  # engine time: while at least one step was under way, times the engine's devices
+    attributed_ns: int = 0  # of it, what meters of requests have
 
 
 class EngineDead(RuntimeError):
@@ -101,6 +105,12 @@ class Engine(Protocol):
 
         Keeps `request.meter` true all along. Closing the iterator, or cancelling the task that reads it, stops the
         engine's work on the request at once. Raises EngineDead when the engine is gone.
+        """
+
+    async def settle(self, request: EngineRequest) -> None:
+        """Wait, after `run` has ended in whatever way, until `request.meter` holds everything (a step at most).
+
+        Engines know what a step cost when it is over, and a request may end while its last step is under way.
         """
 
     async def check_health(self) -> None:

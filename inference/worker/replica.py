@@ -17,15 +17,18 @@ from redis.exceptions import RedisError
 from core import clock
 from core.valkey import async_client
 from inference.queue.client import RequestQueue
-from inference.queue.keys import WEBS
+from inference.queue.journal import process_journal
+from inference.queue.keys import ENGINE_TOTALS, WEBS
 from inference.queue.wire import (
     CHUNK,
     DONE,
     FAILURE,
     RESULT,
     STARTED,
+    EngineTotals,
     Frame,
     Ticket,
+    UsageNote,
     decode_ticket,
     note_from,
 )
@@ -35,10 +38,29 @@ from inference.worker.port import Chunk, Engine, EngineDead, EngineRequest, Fail
 log = structlog.get_logger(__name__)
 
 BEAT_S = 0.5
+TOTALS_BEATS = 4  # totals are written down with every so many heartbeats
 WEB_CHECK_S = 1.0
 WEB_DEAD_MS = 4_000
 DRAIN_S = 30.0
 IDLE_PULL_S = 2.0  # a wake-up that got lost costs at most this
+
+
+@dataclass(slots=True)
+class Noted:
+    """Sums over the usage records that this replica wrote, and the engine time of those that it did not write."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    attributed_ns: int = 0
+    dropped_ns: int = 0
+
+    def add(self, note: UsageNote) -> None:
+        """One record more."""
+        self.requests += 1
+        self.prompt_tokens += note.prompt_tokens
+        self.completion_tokens += note.completion_tokens
+        self.attributed_ns += note.gpu_prefill_ns + note.gpu_decode_ns
 
 
 @dataclass(slots=True)
@@ -65,6 +87,9 @@ class Replica:
         self.engine = engine
         self.state = "starting"
         self._jobs: dict[str, _Job] = {}
+        self._ending: set[asyncio.Task[None]] = set()  # ended, and waiting for the engine's last word
+        self._noted = Noted()
+        self._begun_ms = clock.epoch_ms()
         self._cancelled_early: dict[str, str] = {}
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
@@ -117,9 +142,13 @@ class Replica:
         if self._dead is not None:
             return
         self.state = "draining"
-        running = [job.task for job in self._jobs.values() if job.task is not None]
+        running = self._tasks()
         if running:
             await asyncio.wait(running, timeout=DRAIN_S)
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        """Of the requests that are not accounted for yet."""
+        return [*(job.task for job in self._jobs.values() if job.task is not None), *self._ending]
 
     async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
         if self._dead is not None:
@@ -130,13 +159,12 @@ class Replica:
             job.outcome, job.code = job.outcome or "failed", job.code or "replica_stopped"
             if job.task is not None:
                 job.task.cancel()
-        await asyncio.gather(
-            *(job.task for job in list(self._jobs.values()) if job.task), return_exceptions=True
-        )
+        await asyncio.gather(*self._tasks(), return_exceptions=True)
         await self._outbox.flush(5.0)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._say_totals(ended=True)
         with contextlib.suppress(RedisError, OSError):
             await self._client.hdel(self._keys.replicas, self.id)
             await self._client.delete(self._keys.control(self.id))
@@ -209,7 +237,23 @@ class Replica:
             self._room.set()
             if outcome == "completed" and not job.dropped:
                 self._say(job, DONE, b"")
+            await self._settle(job)
             self._account(job)
+
+    async def _settle(self, job: _Job) -> None:
+        """Let the engine complete the meter; the client has its answer and the next request its place already."""
+        task = job.task
+        if task is None or self._dead is not None:
+            return
+        self._ending.add(task)
+        try:
+            await self.engine.settle(job.request)
+        except asyncio.CancelledError:
+            log.info("replica.settled_early", request_id=job.ticket.id)
+        except Exception:
+            log.exception("replica.settle_failed", request_id=job.ticket.id)
+        finally:
+            self._ending.discard(task)
 
     def _failed(self, job: _Job, failure: Failure) -> str:
         self._say(job, FAILURE, failure.payload, status=failure.status)
@@ -232,9 +276,10 @@ class Replica:
         self._outbox.put(job.ticket.web, frame)
 
     def _account(self, job: _Job) -> None:
-        if job.dropped:
-            return
         ticket, meter = job.ticket, job.request.meter
+        if job.dropped:
+            self._noted.dropped_ns += meter.gpu_prefill_ns + meter.gpu_decode_ns
+            return
         now_ms = clock.epoch_ms()
         first = meter.first_token_at
         first_ms = (
@@ -245,8 +290,11 @@ class Replica:
         note.prompt_tokens = meter.prompt_tokens
         note.cached_tokens = meter.cached_tokens
         note.completion_tokens = meter.completion_tokens
+        note.gpu_prefill_ns = meter.gpu_prefill_ns
+        note.gpu_decode_ns = meter.gpu_decode_ns
         note.queue_ms = max(0, job.started_ms - ticket.enqueued_ms)
         note.first_token_ms = None if first_ms is None else max(0, first_ms)
+        self._noted.add(note)
         self._outbox.account(note)
 
     # --- Orders
@@ -328,7 +376,38 @@ class Replica:
             self._dead = error
             self.stop()
 
+    def totals(self) -> EngineTotals:
+        """What the engine has done and what usage records say of it; the two are compared by reconciliation."""
+        counters, noted = self.engine.counters(), self._noted
+        return EngineTotals(
+            replica=self.id,
+            deployment_id=self.deployment,
+            node=self.node,
+            begun_ms=self._begun_ms,
+            seen_ms=clock.epoch_ms(),
+            requests=noted.requests,
+            prompt_tokens=noted.prompt_tokens,
+            completion_tokens=noted.completion_tokens,
+            engine_prompt_tokens=counters.prompt_tokens,
+            engine_completion_tokens=counters.completion_tokens,
+            busy_ns=counters.busy_ns,
+            attributed_ns=noted.attributed_ns,
+            dropped_ns=noted.dropped_ns,
+        )
+
+    async def _say_totals(self, *, ended: bool) -> None:
+        """Leave the totals where the jobs worker finds them, also after this process; the last ones on disk too."""
+        if self.state == "starting":
+            return
+        totals = self.totals()
+        if ended:
+            totals.ended_ms = totals.seen_ms
+            totals.mark = process_journal().append_totals(totals)
+        with contextlib.suppress(RedisError, OSError):
+            await self._client.hset(ENGINE_TOTALS, self.id, msgspec.json.encode(totals))  # type: ignore[misc]
+
     async def _beat(self) -> None:
+        beats = 0
         while True:
             facts: dict[str, Any] = {
                 "node": self.node,
@@ -338,8 +417,12 @@ class Replica:
             }
             if self.state != "starting":
                 facts["counters"] = asdict(self.engine.counters())
+                facts["noted"] = asdict(self._noted)
             with contextlib.suppress(RedisError, OSError):
                 await self._queue.beat(self._keys.replicas, self.id, facts)
+            if beats % TOTALS_BEATS == 0:
+                await self._say_totals(ended=False)
+            beats += 1
             await asyncio.sleep(BEAT_S)
 
 

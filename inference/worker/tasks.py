@@ -16,6 +16,7 @@ from django.conf import settings
 
 from core.threads import in_thread
 from core.valkey import sync_client
+from inference.queue.journal import process_journal
 from inference.queue.keys import PLACEMENTS, DeploymentKeys
 from inference.worker.engines.factory import create_engine
 from inference.worker.node import Node
@@ -38,6 +39,7 @@ def _boot(**_: Any) -> None:
     global _node
     _node = Node()
     _node.start()
+    process_journal().start()
     if os.environ.get("ATRIUM_PRELOAD_ENGINE") and "vllm" in _node._facts()["engines"]:
         threading.Thread(target=_preload, name="preload", daemon=True).start()
 

@@ -163,6 +163,9 @@ class RemoteEngine:
         finally:
             self._leave(request, ended)
 
+    async def settle(self, request: EngineRequest) -> None:
+        """Nothing to wait for. Another server's engine time is unknown, so none is charged."""
+
     async def check_health(self) -> None:
         """Raises EngineDead when the server could not be reached three times in a row. Asks it at most once
         per `health_interval_s`; an answer to any request counts."""

@@ -18,6 +18,7 @@ import msgspec
 from core import clock
 from inference.worker.engines import simulated_answers as answers
 from inference.worker.engines import wire
+from inference.worker.engines.steps import share
 from inference.worker.port import Chunk, Counters, EngineDead, EngineRequest, Event, Failure, Result
 
 SEED_TEXT = (
@@ -51,7 +52,7 @@ class _Work:
     """One request in the engine."""
 
     __slots__ = (
-        "choices", "done", "error", "frames", "outbox", "ready_at", "request", "stalled", "tails", "waiter",
+        "choices", "done", "error", "frames", "outbox", "ready_at", "request", "stalled", "tails", "unread", "waiter",
     )  # fmt: skip
 
     def __init__(self, request: EngineRequest, choices: list[answers.Choice]) -> None:
@@ -63,6 +64,7 @@ class _Work:
         self.done = False
         self.stalled = False
         self.ready_at = 0.0
+        self.unread = 0  # prompt tokens that no step has processed
         self.frames = wire.StreamFrames(request) if request.stream and choices else None
         self.tails = [self.frames.content(choice.index) for choice in choices] if self.frames else []
 
@@ -92,7 +94,7 @@ class SimulatedEngine:
         self._arrival = asyncio.Event()
         self._due = 0.0  # when the next step may be taken (monotonic)
         self._stepping = False  # whether the last step produced anything
-        self._busy_since: float | None = None
+        self._busy_since: int | None = None  # ns; up to then, busy time is shared out
         self._counters = Counters()
         self._dead = "The engine has not been started."
         self._driver: asyncio.Task[None] | None = None
@@ -132,17 +134,22 @@ class SimulatedEngine:
     def counters(self) -> Counters:
         """Figures so far. Busy is the time in which at least one request ran, hung ones included."""
         figures = self._counters
-        busy = figures.busy_s
+        busy_ns = figures.busy_ns
         if self._busy_since is not None:
-            busy += clock.monotonic() - self._busy_since
+            busy_ns += _now_ns() - self._busy_since
         return Counters(
             running=len(self._running),
             waiting=len(self._waiting),
             prompt_tokens=figures.prompt_tokens,
             completion_tokens=figures.completion_tokens,
             aborted=figures.aborted,
-            busy_s=busy,
+            busy_s=busy_ns / 1e9,
+            busy_ns=busy_ns,
+            attributed_ns=figures.attributed_ns,
         )
+
+    async def settle(self, request: EngineRequest) -> None:
+        """Nothing to wait for: a request leaves with its share."""
 
     async def close(self) -> None:
         """End the step loop; what still runs ends with EngineDead."""
@@ -198,17 +205,19 @@ class SimulatedEngine:
         now = clock.monotonic()
         work.ready_at = now + self.args.first_token_ms / 1000.0
         tokens = sum(answers.prompt_tokens(prompt) for prompt in answers.prompts(work.request))
-        work.request.meter.prompt_tokens = tokens
+        work.request.meter.prompt_tokens = work.unread = tokens
         self._counters.prompt_tokens += tokens
         self._running[work] = None
         if self._busy_since is None:
-            self._busy_since = now
+            self._busy_since = _now_ns()
         self._arrival.set()
 
     def _leave(self, work: _Work) -> None:
         """The reader is gone: nothing more is produced for the request."""
         if work in self._running:
+            self._share([_part(other) for other in self._running])
             self._retire(work)
+            self._rest()
         elif work in self._waiting:
             self._waiting.remove(work)
         if not work.done and work.error is None:
@@ -218,18 +227,38 @@ class SimulatedEngine:
         del self._running[work]
         while self._waiting and len(self._running) < self.capacity:
             self._begin(self._waiting.popleft())
-        if not self._running and self._busy_since is not None:
-            self._counters.busy_s += clock.monotonic() - self._busy_since
-            self._busy_since = None
 
     def _die(self, reason: str) -> None:
         self._dead = reason
+        self._share([_part(work) for work in self._running])
         for work in (*self._running, *self._waiting):
             work.error = EngineDead(reason)
             work.wake()
         self._waiting.clear()
         for work in tuple(self._running):
             self._retire(work)
+        self._rest()
+
+    # --- Engine time ----------------------------------------------------------------------------------------
+
+    def _share(self, parts: list[tuple[_Work, int, int]]) -> None:
+        """Share the time since the last call over the tokens of `parts`, as a step of an engine is (L12)."""
+        if self._busy_since is None:
+            return
+        now_ns = _now_ns()
+        busy_ns, self._busy_since = now_ns - self._busy_since, now_ns
+        figures = self._counters
+        figures.busy_ns += busy_ns
+        for work, prefill_ns, decode_ns in share(busy_ns, parts):
+            meter = work.request.meter
+            meter.gpu_prefill_ns += prefill_ns
+            meter.gpu_decode_ns += decode_ns
+            figures.attributed_ns += prefill_ns + decode_ns
+
+    def _rest(self) -> None:
+        """Without requests the engine is not busy."""
+        if not self._running:
+            self._busy_since = None
 
     # --- Steps ----------------------------------------------------------------------------------------------
 
@@ -256,6 +285,7 @@ class SimulatedEngine:
             return self._due - now if self._running else None
         moved = False
         soonest: float | None = None
+        parts: list[tuple[_Work, int, int]] = []
         for work in tuple(self._running):
             if work.stalled:
                 continue
@@ -263,7 +293,12 @@ class SimulatedEngine:
                 soonest = work.ready_at if soonest is None else min(soonest, work.ready_at)
                 continue
             moved = True
-            if self._advance(work):
+            unread, before = work.unread, work.request.meter.completion_tokens
+            work.unread = 0
+            complete = self._advance(work)
+            produced = work.request.meter.completion_tokens - before
+            parts.append((work, unread, produced if unread else max(1, produced)))
+            if complete:
                 work.done = True
                 self._retire(work)
             if work.outbox:
@@ -271,6 +306,8 @@ class SimulatedEngine:
             if self._dead:
                 return None
         if moved:
+            self._share(parts)
+            self._rest()
             # From the due time, not from now: the rate holds although timers come late, up to a second of
             # backlog. After a pause there is no backlog.
             base = self._due if self._stepping else now
@@ -374,6 +411,17 @@ class SimulatedEngine:
             self._die("The simulated engine dies, as programmed.")
         elif args.stall_after and generated >= args.stall_after:
             work.stalled = True
+
+
+def _now_ns() -> int:
+    return int(clock.monotonic() * 1_000_000_000)
+
+
+def _part(work: _Work) -> tuple[_Work, int, int]:
+    """What the engine is busy with for a request between two steps: its prompt, or one token of each open choice."""
+    if work.unread or not work.choices:
+        return (work, max(1, work.unread), 0)
+    return (work, 0, max(1, sum(not choice.finish for choice in work.choices)))
 
 
 def _longest(prompts: list[Any]) -> int:

@@ -16,7 +16,16 @@ import structlog
 from pydantic import ValidationError
 
 from inference.worker.engines.vllm import startup
-from inference.worker.port import Chunk, Counters, EngineDead, EngineRequest, Event, Failure, Result
+from inference.worker.port import (
+    Chunk,
+    Counters,
+    EngineDead,
+    EngineRequest,
+    Event,
+    Failure,
+    Meter,
+    Result,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -47,14 +56,21 @@ class VllmEngine:
     def _create(self) -> Any:
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        from inference.worker.engines.vllm.gpu_time import GpuTime
         from inference.worker.engines.vllm.metering import StepCounters
 
         startup.use_forkserver()
-        counters = self._counters
-        return AsyncLLM.from_engine_args(
+        counters, metered = self._counters, startup.can_meter()
+        if not metered:
+            log.error("vllm.gpu_time_unavailable")
+        engine = AsyncLLM.from_engine_args(
             startup.engine_arguments(self._path, self._arguments),
-            stat_loggers=[lambda _config, _index=0: StepCounters(counters)],
+            stat_loggers=[lambda _config, _index=0: StepCounters(counters, busy=not metered)],
         )
+        self._gpu_time = GpuTime(counters, _current_meter)
+        if metered:
+            self._gpu_time.attach(engine)
+        return engine
 
     async def run(self, request: EngineRequest) -> AsyncIterator[Event]:
         """Serve one request (see the port). vLLM's own error texts and codes are passed on."""
@@ -87,6 +103,10 @@ class VllmEngine:
                 await stream.aclose()
             await tap.close()
 
+    async def settle(self, request: EngineRequest) -> None:
+        """See the port."""
+        await self._gpu_time.settle(request.meter)
+
     async def check_health(self) -> None:
         """Raises EngineDead when vLLM says that it has ended."""
         from vllm.v1.engine.exceptions import EngineDeadError
@@ -108,6 +128,14 @@ class VllmEngine:
         engine = getattr(self, "_engine", None)
         if engine is not None:
             await asyncio.to_thread(engine.shutdown)
+
+
+def _current_meter() -> Meter | None:
+    """The meter of the request that the running task serves."""
+    from inference.worker.engines.vllm.client import current_tap
+
+    tap = current_tap.get(None)
+    return None if tap is None else tap.request.meter
 
 
 async def _events(stream: AsyncGenerator[str, None], tap: Any) -> AsyncIterator[Event]:

@@ -11,10 +11,14 @@ from inference.worker.port import Counters
 
 
 class StepCounters(StatLoggerBase):
-    """Adds up the engine's own figures, step by step, into `counters`."""
+    """Adds up the engine's own figures, step by step, into `counters`.
 
-    def __init__(self, counters: Counters) -> None:
+    With `busy` also the time that vLLM says its steps took: for versions that the step meter cannot watch.
+    """
+
+    def __init__(self, counters: Counters, *, busy: bool) -> None:
         self._counters = counters
+        self._busy = busy
 
     def record(
         self,
@@ -29,8 +33,9 @@ class StepCounters(StatLoggerBase):
             counters.running = scheduler_stats.num_running_reqs
             counters.waiting = scheduler_stats.num_waiting_reqs
             details = scheduler_stats.iteration_details
-            if details is not None and not details.is_dummy:
-                counters.busy_s += details.elapsed_ms / 1000
+            if self._busy and details is not None and not details.is_dummy:
+                counters.busy_ns += int(details.elapsed_ms * 1_000_000)
+                counters.busy_s = counters.busy_ns / 1e9
         if iteration_stats is not None:
             counters.completion_tokens += iteration_stats.num_generation_tokens
             counters.prompt_tokens += iteration_stats.num_prompt_tokens

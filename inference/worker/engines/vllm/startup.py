@@ -84,6 +84,10 @@ def engine_arguments(path: str, arguments: dict[str, Any]) -> Any:
         space = CPU_KV_CACHE_GIB
     if space is not None:
         chosen["kv_cache_memory_bytes"] = int(float(space) * 1024**3)
+    if can_meter():
+        from inference.worker.engines.vllm.scheduler import NAME as SCHEDULER
+
+        chosen["scheduler_cls"] = SCHEDULER
     return AsyncEngineArgs(
         model=path,
         tokenizer=path,
@@ -94,6 +98,15 @@ def engine_arguments(path: str, arguments: dict[str, Any]) -> Any:
         reasoning_parser=arguments.get("reasoning_parser", ""),
         **chosen,
     )
+
+
+def can_meter() -> bool:
+    """Whether this vLLM has the place that the step meter's reports travel in; a later version might move it."""
+    from vllm.v1.metrics.stats import SchedulerStats
+
+    from inference.worker.engines.vllm.scheduler import CARRIER
+
+    return CARRIER in getattr(SchedulerStats, "__dataclass_fields__", {})
 
 
 def _has_gpu() -> bool:
