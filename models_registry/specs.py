@@ -8,12 +8,22 @@ from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
+class TokenizerFiles:
+    """Where a model's tokenizer lies. `digest` names the contents of the files that decide how prompts are counted,
+    so versions that share a tokenizer share it; `is_platforms`: no tenant brought them."""
+
+    path: str
+    digest: str
+    is_platforms: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One public name, and the deployment that answers to it inside one tenant.
 
     `context_length` in tokens, none when nobody has said; `created` in seconds since 1970; `owned_by` the
     owner's short name, or "atrium". `allowed_user_ids` none: every member and key of the tenant; else these
-    people, and keys that they made.
+    people, and keys that they made. `tokenizer` none where the engine does not serve a folder.
     """
 
     name: str
@@ -26,6 +36,7 @@ class Route:
     created: int
     owned_by: str
     allowed_user_ids: frozenset[UUID] | None = None
+    tokenizer: TokenizerFiles | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,7 +272,7 @@ class Journal:
 
     def _look(self) -> None:
         valkey = self._client()
-        run_id = str(valkey.info("server")["run_id"])  # type: ignore[index]
+        run_id = str(valkey.info("server")["run_id"])
         if clock.monotonic() - self._adopted_at > ADOPT_S:
             self._adopted_at = clock.monotonic()
             self._adopt(valkey)
@@ -282,7 +282,7 @@ class Journal:
         self._run_id = run_id
         for folder in self._folders:
             while numbers := valkey.spop(written(folder.name), 10_000):
-                folder.confirm([int(number) for number in numbers])  # type: ignore[union-attr]
+                folder.confirm([int(number) for number in numbers])
         if clock.monotonic() - self._offered_at > STALE_S:
             self._offered_at = clock.monotonic()
             if not valkey.xlen(USAGE):

@@ -404,7 +404,7 @@ class Replica:
             totals.ended_ms = totals.seen_ms
             totals.mark = process_journal().append_totals(totals)
         with contextlib.suppress(RedisError, OSError):
-            await self._client.hset(ENGINE_TOTALS, self.id, msgspec.json.encode(totals))  # type: ignore[misc]
+            await self._client.hset(ENGINE_TOTALS, self.id, msgspec.json.encode(totals))
 
     async def _beat(self) -> None:
         beats = 0

@@ -7,16 +7,18 @@ from uuid import UUID
 
 from core.scoping import tenant_scope
 from models_registry import policies
+from models_registry.artifacts import TOKENIZER_FILE, decides_tokens, digest_of
 from models_registry.models import (
     Alias,
     Deployment,
+    EngineKind,
     MemberGrant,
     Model,
     TenantGrant,
     VersionState,
     Visibility,
 )
-from models_registry.specs import Route
+from models_registry.specs import Route, TokenizerFiles
 
 PLATFORM_OWNER = "atrium"
 
@@ -110,4 +112,17 @@ def _route(name: str, deployment: Deployment, allowed_user_ids: frozenset[UUID] 
         created=int(version.created_at.timestamp()),
         owned_by=version.model.namespace or PLATFORM_OWNER,
         allowed_user_ids=allowed_user_ids,
+        tokenizer=_tokenizer(deployment),
+    )
+
+
+def _tokenizer(deployment: Deployment) -> TokenizerFiles | None:
+    version = deployment.version
+    if deployment.engine != EngineKind.VLLM or TOKENIZER_FILE not in version.manifest:
+        return None
+    files = {name: entry for name, entry in version.manifest.items() if decides_tokens(name)}
+    return TokenizerFiles(
+        path=version.artifact_path,
+        digest=digest_of(files),
+        is_platforms=version.model.tenant_id is None,
     )

@@ -17,10 +17,10 @@ from typing import Any
 
 import msgspec
 
+from inference.tokens import bounds
 from inference.worker.port import EngineRequest
 
 _PIECE = re.compile(r"\s*(?:[\u3000-\u9fff\uff00-\uffef]|[^\s\u3000-\u9fff\uff00-\uffef]+)")
-BYTES_PER_TOKEN = 4
 
 
 class Vocabulary:
@@ -120,27 +120,15 @@ def _stops(body: dict[str, Any]) -> list[str]:
     return [stop] if isinstance(stop, str) and stop else [text for text in stop or () if text]
 
 
-def _is_token_ids(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(item, int) for item in value)
-
-
 def prompts(request: EngineRequest) -> list[Any]:
     """What is to be answered, each by `n` choices: the messages, or one text or list of token ids per
     prompt."""
-    if request.kind == "chat":
-        return [request.body.get("messages") or []]
-    value = request.body.get("input" if request.kind == "embedding" else "prompt")
-    if value is None:
-        value = ""
-    return value if isinstance(value, list) and not _is_token_ids(value) else [value]
+    return bounds.prompts_of(request.kind, request.body)
 
 
 def prompt_tokens(prompt: Any) -> int:
-    """How many tokens the prompt counts for: its token ids, or one per four bytes; never none."""
-    if _is_token_ids(prompt):
-        return len(prompt)
-    size = len(prompt.encode()) if isinstance(prompt, str) else len(msgspec.json.encode(prompt))
-    return max(1, math.ceil(size / BYTES_PER_TOKEN))
+    """How many tokens the prompt counts for, as the web process counted it."""
+    return bounds.simulated(prompt)
 
 
 def _start(prompt: Any, seed: Any, number: int) -> int:
@@ -157,7 +145,7 @@ def choices(request: EngineRequest, vocabulary: Vocabulary, tokens: int, limit: 
     for prompt in prompts(request):
         opening = ""
         if body.get("echo") and request.kind == "completion":
-            opening = vocabulary.text(prompt) if _is_token_ids(prompt) else str(prompt)
+            opening = vocabulary.text(prompt) if bounds.is_token_ids(prompt) else str(prompt)
         for number in range(count):
             index = len(made)
             made.append(

@@ -18,7 +18,7 @@ Part = tuple[str, int, int]
 
 
 def share(busy_ns: int, parts: Sequence[tuple[Key, int, int]]) -> list[tuple[Key, int, int]]:
-    """Each request's part of `busy_ns`, for its prompt and for its answer; the parts add up to it exactly, however it divides.
+    """Each request's part of `busy_ns`, for its prompt and for its answer; the parts add up to it exactly.
 
     Empty when no token was processed. Cost: two divisions per request.
     """

@@ -39,7 +39,7 @@ def _own_class(config: VllmConfig) -> type:
         from vllm.v1.core.sched import diffusion_scheduler as found
 
         name = "DiffusionAsyncScheduler" if scheduling.async_scheduling else "DiffusionScheduler"
-        return getattr(found, name)  # type: ignore[no-any-return]
+        return getattr(found, name)
     named, scheduling.scheduler_cls = scheduling.scheduler_cls, None
     try:
         return scheduling.get_scheduler_cls()
@@ -49,7 +49,7 @@ def _own_class(config: VllmConfig) -> type:
 
 @lru_cache(maxsize=4)
 def _metered(base: Any) -> type:
-    class MeteredScheduler(base):  # type: ignore[misc]
+    class MeteredScheduler(base):
         """`base`, and a StepMeter that sees every step begin and end."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:

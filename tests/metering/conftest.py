@@ -1,0 +1,21 @@
+"""The edge of the data plane's tests, and an empty stream of usage records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from core.valkey import sync_client
+from inference.queue.keys import ENGINE_TOTALS, USAGE
+from tests.inference.conftest import edge, served
+
+__all__ = ["edge", "served"]
+
+
+@pytest.fixture
+def stream() -> Iterator[str]:
+    """The usage stream, empty before and after."""
+    sync_client().delete(USAGE, ENGINE_TOTALS)
+    yield USAGE
+    sync_client().delete(USAGE, ENGINE_TOTALS)
