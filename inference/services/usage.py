@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 GROUP = "postgres"
 CONSUMER = "jobs"
 LOCK = 0x55736167  # "Usag"
-BATCH = 2_000
+BATCH = 5_000
 MOST_BATCHES = 50
 WRITTEN_TTL_S = 86_400
 # Records that PostgreSQL refuses for what they say: kept for a person to look at.

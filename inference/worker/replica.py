@@ -54,6 +54,7 @@ class Noted:
     completion_tokens: int = 0
     attributed_ns: int = 0
     dropped_ns: int = 0
+    undercounted: int = 0  # prompts that the engine found longer than admission had counted them
 
     def add(self, note: UsageNote) -> None:
         """One record more."""
@@ -294,6 +295,16 @@ class Replica:
         note.gpu_decode_ns = meter.gpu_decode_ns
         note.queue_ms = max(0, job.started_ms - ticket.enqueued_ms)
         note.first_token_ms = None if first_ms is None else max(0, first_ms)
+        if 0 < ticket.prompt_tokens < note.prompt_tokens:
+            # The hold was made for fewer tokens: the count of this model's prompts cannot be relied on.
+            self._noted.undercounted += 1
+            log.error(
+                "replica.prompt_undercounted",
+                request_id=ticket.id,
+                version=ticket.version,
+                counted=ticket.prompt_tokens,
+                found=note.prompt_tokens,
+            )
         self._noted.add(note)
         self._outbox.account(note)
 

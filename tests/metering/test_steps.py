@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.worker.engines.steps import Part, StepMeter, share
+from inference.worker.engines.steps import Part, Report, StepMeter, StepReader, share
 
 NAMES = st.sampled_from("abcdef")
 PARTS = st.lists(st.tuples(NAMES, st.integers(0, 5_000), st.integers(0, 8)), unique_by=lambda part: part[0])
@@ -33,6 +33,18 @@ def test_a_step_of_prompt_and_answers_is_shared_by_tokens() -> None:
     ]
 
 
+def sums(report: Report | None, reader: StepReader | None = None) -> tuple[int, dict[str, tuple[int, int]]]:
+    """Engine time, and each request's share."""
+    busy, shares = 0, dict[str, tuple[int, int]]()
+    assert report is not None
+    for busy_ns, parts in (reader or StepReader()).read(report.steps):
+        busy += busy_ns
+        for name, prefill, decode in parts:
+            before = shares.get(name, (0, 0))
+            shares[name] = (before[0] + prefill, before[1] + decode)
+    return busy, shares
+
+
 def test_overlapping_steps_count_no_moment_twice() -> None:
     """Asynchronous scheduling begins a step before the one before it has ended."""
     meter = StepMeter()
@@ -44,21 +56,21 @@ def test_overlapping_steps_count_no_moment_twice() -> None:
     meter.end(1_020)
     report = meter.take()
     assert report is not None
-    assert report.busy_ns == 150
-    assert report.shares == {"a": (100, 50)}
+    assert report.steps[-1] == (20, None)  # as the one before: not said again
+    assert sums(report) == (150, {"a": (100, 50)})
 
 
 def test_a_request_is_closed_after_the_last_step_that_works_on_it() -> None:
     meter = StepMeter()
     meter.begin(0, [("a", 1, 0), ("b", 1, 0)])
     meter.leave(["a", "waiting"])  # aborted while the step runs; and one that never ran
-    assert meter.take().closed == ["waiting"]  # type: ignore[union-attr]
+    assert meter.take() == Report([], ["waiting"])
     assert meter.take() is None
     meter.end(10)
     report = meter.take()
     assert report is not None
     assert report.closed == ["a"]
-    assert report.shares == {"a": (5, 0), "b": (5, 0)}
+    assert sums(report) == (10, {"a": (5, 0), "b": (5, 0)})
     assert meter.take() is None
 
 
@@ -66,7 +78,7 @@ def test_several_devices_are_busy_at_once() -> None:
     meter = StepMeter(devices=4)
     meter.begin(0, [("a", 1, 0)])
     meter.end(10)
-    assert meter.take().busy_ns == 40  # type: ignore[union-attr]
+    assert sums(meter.take()) == (40, {"a": (40, 0)})
 
 
 EVENTS = st.lists(
@@ -79,7 +91,7 @@ EVENTS = st.lists(
 def test_whatever_happens_the_shares_add_up_and_everybody_is_closed_once(
     events: list[Any], pauses: list[int]
 ) -> None:
-    meter, now, under_way = StepMeter(), 0, 0
+    meter, reader, now, under_way = StepMeter(), StepReader(), 0, 0
     shares: dict[str, int] = {}
     busy, closed = 0, []
     left: set[str] = set()
@@ -87,9 +99,10 @@ def test_whatever_happens_the_shares_add_up_and_everybody_is_closed_once(
     def collect() -> None:
         nonlocal busy
         if (report := meter.take()) is not None:
-            busy += report.busy_ns
             closed.extend(report.closed)
-            for name, (prefill, decode) in report.shares.items():
+            took, parts = sums(report, reader)
+            busy += took
+            for name, (prefill, decode) in parts.items():
                 shares[name] = shares.get(name, 0) + prefill + decode
 
     for event, pause in zip([*events, *[("end", None)] * 40], pauses, strict=False):

@@ -8,7 +8,7 @@ whole nanoseconds of engine time; shares add up to the step exactly.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -36,16 +36,19 @@ def share(busy_ns: int, parts: Sequence[tuple[Key, int, int]]) -> list[tuple[Key
     return shares
 
 
+# One step: its engine time, and whose tokens it processed; None for exactly those of the step before.
+Step = tuple[int, list[Part] | None]
+
+
 @dataclass(slots=True)
 class Report:
-    """What happened since the last report: busy time, its shares, and requests that will get no more."""
+    """What happened since the last report: the steps, and requests that will get no more."""
 
-    busy_ns: int = 0
-    shares: dict[str, tuple[int, int]] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.busy_ns or self.shares or self.closed)
+        return bool(self.steps or self.closed)
 
 
 class StepMeter:
@@ -53,23 +56,21 @@ class StepMeter:
 
     The engine is busy from when a step is being prepared until its result is there. Steps finish in the order in
     which they began; where they overlap, the time up to the earlier one's end is the earlier one's, so that no moment
-    is counted twice. `devices` multiplies: a step of an engine on four devices keeps four busy.
+    is counted twice. `devices` multiplies: a step of an engine on four devices keeps four busy. Cost: this runs
+    between the engine's steps, so it only notes what happened; `StepReader` does the sums elsewhere.
     """
 
     def __init__(self, devices: int = 1) -> None:
         self._devices = devices
         self._under_way: deque[tuple[int, list[Part]]] = deque()
-        self._steps_of: dict[str, int] = {}  # request -> steps under way that work on it
         self._leaving: set[str] = set()
         self._last_end_ns = 0
+        self._last_parts: list[Part] | None = None
         self._report = Report()
 
     def begin(self, at_ns: int, parts: list[Part]) -> None:
         """A step that was begun at `at_ns` will process these tokens."""
         self._under_way.append((at_ns, parts))
-        steps_of = self._steps_of
-        for request, _, _ in parts:
-            steps_of[request] = steps_of.get(request, 0) + 1
 
     def end(self, at_ns: int) -> None:
         """The oldest step that is under way has its result."""
@@ -78,15 +79,9 @@ class StepMeter:
         begun_ns, parts = self._under_way.popleft()
         busy_ns = max(0, at_ns - max(begun_ns, self._last_end_ns)) * self._devices
         self._last_end_ns = max(self._last_end_ns, at_ns)
-        report = self._report
-        report.busy_ns += busy_ns
-        shares, steps_of = report.shares, self._steps_of
-        for request, prefill_ns, decode_ns in share(busy_ns, parts):
-            before = shares.get(request)
-            if before is not None:
-                prefill_ns, decode_ns = prefill_ns + before[0], decode_ns + before[1]
-            shares[request] = (prefill_ns, decode_ns)
-            steps_of[request] -= 1
+        # While answers are being written, one step is like the other.
+        self._report.steps.append((busy_ns, None if parts == self._last_parts else parts))
+        self._last_parts = parts
 
     def leave(self, requests: Iterable[str]) -> None:
         """These requests are finished or stopped; steps that are under way may still work on them."""
@@ -95,12 +90,24 @@ class StepMeter:
     def take(self) -> Report | None:
         """What happened since the last call; None when nothing did."""
         if self._leaving:
-            gone = [request for request in self._leaving if not self._steps_of.get(request)]
-            for request in gone:
-                self._leaving.discard(request)
-                self._steps_of.pop(request, None)
-            self._report.closed.extend(gone)
+            worked_on = {request for _, parts in self._under_way for request, _, _ in parts}
+            self._report.closed.extend(self._leaving - worked_on)
+            self._leaving &= worked_on
         if not self._report:
             return None
         report, self._report = self._report, Report()
         return report
+
+
+class StepReader:
+    """Makes shares out of a meter's reports, all of which it must see, in order."""
+
+    def __init__(self) -> None:
+        self._parts: list[Part] = []
+
+    def read(self, steps: Iterable[Step]) -> Iterator[tuple[int, list[tuple[str, int, int]]]]:
+        """Each step's engine time and its shares."""
+        for busy_ns, parts in steps:
+            if parts is not None:
+                self._parts = parts
+            yield busy_ns, share(busy_ns, self._parts)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import structlog
 
+from inference.worker.engines.steps import StepReader
 from inference.worker.engines.vllm.scheduler import CARRIER, KEY
 from inference.worker.port import Counters, Meter
 
@@ -30,6 +32,7 @@ class GpuTime:
         self._meters: dict[str, Meter] = {}
         self._open: dict[int, set[str]] = {}  # by id() of the meter: vLLM's ids that will get more
         self._waiting: dict[int, asyncio.Event] = {}
+        self._readers: defaultdict[int, StepReader] = defaultdict(StepReader)  # by number of the engine
 
     def attach(self, engine: Any) -> None:
         """Put the hooks in. Before the engine's first request."""
@@ -56,19 +59,20 @@ class GpuTime:
         carried = getattr(stats, CARRIER, None)
         if not carried or KEY not in carried:
             return
-        busy_ns, shares, closed = carried.pop(KEY)
+        steps, closed = carried.pop(KEY)
         if not carried:
             setattr(stats, CARRIER, None)
-        counters = self._counters
-        counters.busy_ns += busy_ns
+        counters, meters = self._counters, self._meters
+        for busy_ns, shares in self._readers[outputs.engine_index].read(steps):
+            counters.busy_ns += busy_ns
+            for request_id, prefill_ns, decode_ns in shares:
+                meter = meters.get(request_id)
+                if meter is None:
+                    continue  # vLLM's own warm-up: busy, and nobody's
+                meter.gpu_prefill_ns += prefill_ns
+                meter.gpu_decode_ns += decode_ns
+                counters.attributed_ns += prefill_ns + decode_ns
         counters.busy_s = counters.busy_ns / 1e9
-        for request_id, (prefill_ns, decode_ns) in shares.items():
-            meter = self._meters.get(request_id)
-            if meter is None:
-                continue  # vLLM's own warm-up: busy, and nobody's
-            meter.gpu_prefill_ns += prefill_ns
-            meter.gpu_decode_ns += decode_ns
-            counters.attributed_ns += prefill_ns + decode_ns
         for request_id in closed:
             self._close(request_id)
 

@@ -85,7 +85,7 @@ def _metered(base: Any) -> type:
             stats = super().make_stats(*args, **kwargs)
             if stats is not None and (report := self._meter.take()) is not None:
                 carried = dict(getattr(stats, CARRIER) or {})
-                carried[KEY] = [report.busy_ns, report.shares, report.closed]
+                carried[KEY] = [report.steps, report.closed]
                 setattr(stats, CARRIER, carried)
             return stats
 
