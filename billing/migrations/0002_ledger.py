@@ -74,6 +74,7 @@ class Migration(migrations.Migration):
                 ('kind', models.CharField(choices=[('adjustments', 'Adjustments'), ('credit', 'Credit granted'), ('escrow', 'Set aside'), ('payments', 'Payments'), ('revenue', 'Revenue'), ('uncollectable', 'Uncollectable'), ('wallet', 'Wallet')], max_length=16, verbose_name='kind')),
                 ('currency', models.CharField(choices=[('CNY', 'CNY'), ('USD', 'USD')], max_length=3, verbose_name='currency')),
                 ('balance_nano', models.BigIntegerField(default=0, verbose_name='balance')),
+                ('entry_count', models.PositiveBigIntegerField(default=0, verbose_name='entries')),
                 ('credit_limit_nano', models.BigIntegerField(default=0, verbose_name='credit line')),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
             ],
@@ -146,6 +147,7 @@ class Migration(migrations.Migration):
             name='LedgerEntry',
             fields=[
                 ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ('number', models.PositiveBigIntegerField(verbose_name='number')),
                 ('currency', models.CharField(max_length=3, verbose_name='currency')),
                 ('amount_nano', models.BigIntegerField(verbose_name='amount')),
                 ('balance_nano', models.BigIntegerField(verbose_name='balance afterwards')),
@@ -534,13 +536,13 @@ class Migration(migrations.Migration):
             model_name='ledgertransaction',
             constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['top_up', 'refund', 'credit', 'grant', 'return', 'usage', 'uncollectable', 'correction'])), name='billing_transaction_kind_known'),
         ),
-        migrations.AddIndex(
-            model_name='ledgerentry',
-            index=models.Index(fields=['tenant', 'account', '-id'], name='billing_entry_by_account'),
-        ),
         migrations.AddConstraint(
             model_name='ledgerentry',
             constraint=models.CheckConstraint(condition=models.Q(('amount_nano', 0), _negated=True), name='billing_entry_not_nothing'),
+        ),
+        migrations.AddConstraint(
+            model_name='ledgerentry',
+            constraint=models.UniqueConstraint(fields=('account', 'number'), name='billing_entry_once'),
         ),
         migrations.AddIndex(
             model_name='correction',

@@ -10,7 +10,7 @@ from billing.rating import COMPONENTS, Units
 from core.models import TenantOwned
 
 
-def _units(label: object) -> models.BigIntegerField:  # type: ignore[type-arg]
+def _units(label: object) -> models.BigIntegerField:
     return models.BigIntegerField(label, default=0)  # type: ignore[arg-type]
 
 

@@ -53,6 +53,7 @@ class Account(TenantOwned):
     kind = models.CharField(_("kind"), max_length=16, choices=AccountKind.choices)
     currency = models.CharField(_("currency"), max_length=3, choices=CURRENCY_CHOICES)
     balance_nano = models.BigIntegerField(_("balance"), default=0)
+    entry_count = models.PositiveBigIntegerField(_("entries"), default=0)
     # How far the wallet may go below zero: 0 is prepaid.
     credit_limit_nano = models.BigIntegerField(_("credit line"), default=0)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
@@ -150,6 +151,8 @@ class LedgerEntry(TenantOwned):
     account = models.ForeignKey(
         Account, verbose_name=_("account"), on_delete=models.PROTECT, related_name="entries"
     )
+    # Counts the account's entries from 1 without a gap: an entry that is gone, or slipped in, shows.
+    number = models.PositiveBigIntegerField(_("number"))
     currency = models.CharField(_("currency"), max_length=3)
     amount_nano = models.BigIntegerField(_("amount"))
     balance_nano = models.BigIntegerField(_("balance afterwards"))
@@ -160,8 +163,8 @@ class LedgerEntry(TenantOwned):
         ordering = ["transaction", "id"]
         constraints = [
             models.CheckConstraint(condition=~models.Q(amount_nano=0), name="billing_entry_not_nothing"),
+            models.UniqueConstraint(fields=["account", "number"], name="billing_entry_once"),
         ]
-        indexes = [models.Index(fields=["tenant", "account", "-id"], name="billing_entry_by_account")]
 
     def __str__(self) -> str:
         return f"{self.amount_nano} {self.currency}"

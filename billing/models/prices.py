@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from django.contrib.postgres.functions import TransactionNow
 from django.core.validators import RegexValidator
 from django.db import models
-from django.contrib.postgres.functions import TransactionNow
 from django.utils.translation import gettext_lazy as _
 
 from billing.money import CURRENCIES, CURRENCY_CHOICES
@@ -93,7 +93,7 @@ class PricePlanVersion(Identified):
         return f"{self.plan} v{self.number}"
 
 
-def _nano(label: object) -> models.BigIntegerField:  # type: ignore[type-arg]
+def _nano(label: object) -> models.BigIntegerField:
     return models.BigIntegerField(label, default=0)  # type: ignore[arg-type]
 
 
