@@ -32,6 +32,9 @@ COMPONENTS: Final = tuple(SCALES)
 # Costs are summed up as multiples of this part of a nano-unit, in which every component is a whole number.
 FRACTION: Final = lcm(*SCALES.values())
 _WEIGHTS: Final = tuple(FRACTION // scale for scale in SCALES.values())
+# The most of anything that one request can have used: 11 days of engine time, and far above any other bound. What
+# a broken report says beyond it cannot spoil a month's volumes.
+MOST_OF_A_REQUEST: Final = 10**15
 # Outcomes that were no call of the customer's: no fee per call (`refused` costs nothing at all).
 _NO_CALL = frozenset({"failed", "lost", "refused"})
 
@@ -47,8 +50,8 @@ class Units(NamedTuple):
     slot_ms: int = 0
 
     def plus(self, other: Units) -> Units:
-        """Component by component."""
-        return Units(*(a + b for a, b in zip(self, other, strict=True)))
+        """Component by component, as far as a bigint goes."""
+        return Units(*(min(a + b, MAX_NANO) for a, b in zip(self, other, strict=True)))
 
     def minus(self, other: Units) -> Units:
         """Component by component, not below zero."""
@@ -208,7 +211,7 @@ def units_of_record(record: Mapping[str, Any]) -> Units:
     outcome = record["outcome"]
     if outcome == "refused" or (outcome == "failed" and not record["completion_tokens"]):
         return Units()
-    return units_of(
+    used = units_of(
         prompt_tokens=record["prompt_tokens"],
         cached_tokens=record["cached_tokens"],
         completion_tokens=record["completion_tokens"],
@@ -216,6 +219,7 @@ def units_of_record(record: Mapping[str, Any]) -> Units:
         slot_ms=max(0, record["duration_ms"] - record["queue_ms"]),
         calls=0 if outcome in _NO_CALL else 1,
     )
+    return Units(*(min(count, MOST_OF_A_REQUEST) for count in used))
 
 
 def _exact(price: PriceTerms, used: Units) -> int:
