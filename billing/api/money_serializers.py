@@ -158,7 +158,7 @@ class VersionsOutput(OutputSerializer):
 class PublishVersion(InputSerializer):
     """A further version: from then on, requests are admitted at these prices."""
 
-    prices = PriceInput(many=True, allow_empty=False, max_length=500)
+    prices = PriceInput(many=True, allow_empty=False)
     valid_from = serializers.DateTimeField(required=False, help_text=_("Now, unless said otherwise."))
     note = serializers.CharField(max_length=500, required=False, allow_blank=True)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -149,10 +149,8 @@ def test_an_entry_cannot_be_of_another_tenant_or_currency_than_its_account(
         for row in dollars:
             row.currency = "USD"
         for rows in (wrong, dollars):
-            with pytest.raises((IntegrityError, Exception)), transaction.atomic():
+            with pytest.raises(IntegrityError, match="foreign key"), transaction.atomic():
                 LedgerEntry.unscoped.bulk_create(rows)
-                with connection.cursor() as cursor:
-                    cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 @pytest.mark.parametrize("model", [LedgerEntry, LedgerTransaction])
@@ -160,9 +158,14 @@ def test_an_entry_cannot_be_of_another_tenant_or_currency_than_its_account(
 def test_what_is_in_the_ledger_stays_as_it_is(
     acme: Tenant, made: LedgerTransaction, model: Any, verb: str
 ) -> None:
-    with tenant_scope(acme.pk), pytest.raises(DatabaseError), transaction.atomic():
+    with tenant_scope(acme.pk):
         rows = model.objects.all()
-        rows.update(tenant_id=acme.pk) if verb == "change" else rows._raw_delete("default")
+        change = {
+            "change": lambda: rows.update(tenant_id=acme.pk),
+            "remove": lambda: rows._raw_delete("default"),
+        }
+        with pytest.raises(DatabaseError), transaction.atomic():
+            change[verb]()
 
 
 @pytest.mark.parametrize(
@@ -288,12 +291,10 @@ def test_closing_an_epoch_returns_the_rest_once_and_for_good(acme: Tenant) -> No
     assert escrow.close_epoch(tenant_id=acme.pk, epoch=EPOCH) == 100
     assert escrow.close_epoch(tenant_id=acme.pk, epoch=EPOCH) == 0
     assert escrow.open_epochs() == []
-    for late in (
-        lambda: world.granted(acme, 1),
-        lambda: escrow.give_back(tenant_id=acme.pk, epoch=EPOCH, amount_nano=1),
-    ):
-        with pytest.raises(EpochClosed):
-            late()
+    with pytest.raises(EpochClosed):
+        world.granted(acme, 1)
+    with pytest.raises(EpochClosed):
+        escrow.give_back(tenant_id=acme.pk, epoch=EPOCH, amount_nano=1)
     assert world.granted(acme, 1, "run-b") > 0
     world.assert_sound(acme)
 

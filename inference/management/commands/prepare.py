@@ -1,4 +1,4 @@
-"""`manage.py prepare`: make a database ready to serve: migrations, checks of the walls, the demo tenants, prices and models."""
+"""`manage.py prepare`: make a database ready to serve: migrations, checks of the walls, the demo."""
 
 from __future__ import annotations
 
