@@ -51,6 +51,21 @@ class UsageRecord(TenantOwned):
     outcome = models.CharField(_("outcome"), max_length=16, choices=Outcome.choices)
     error_code = models.CharField(_("error"), max_length=100, blank=True)
     end_user = models.CharField(_("end user"), max_length=256, blank=True)  # as the client named it
+    # Engine busy time that was spent on this request, ns: reading the prompt, writing the answer (L12)
+    gpu_prefill_ns = models.PositiveBigIntegerField(_("GPU time for the prompt"), default=0)
+    gpu_decode_ns = models.PositiveBigIntegerField(_("GPU time for the answer"), default=0)
+    tags = models.JSONField(_("tags"), default=dict, blank=True)  # the request's own, text to text
+    # What admission decided: the price that holds whatever changes, what was set aside, and from which escrow
+    price_id = models.UUIDField(_("price"), null=True, blank=True)
+    hold_nano = models.BigIntegerField(_("held"), default=0)
+    epoch = models.CharField(_("epoch"), max_length=100, blank=True, default="")
+    # What settlement made of it
+    is_settled = models.BooleanField(_("settled"), default=False)
+    charge_nano = models.BigIntegerField(_("charged"), default=0)
+    rated_nano = models.BigIntegerField(_("rated"), default=0)  # before the hold's bound
+    escrow_nano = models.BigIntegerField(_("charged to the hold"), default=0)  # the rest came from the wallet
+    currency = models.CharField(_("currency"), max_length=3, blank=True, default="")
+    ledger_transaction_id = models.UUIDField(_("ledger transaction"), null=True, blank=True)
     started_at = models.DateTimeField(_("started"))
     finished_at = models.DateTimeField(_("finished"))
 
@@ -66,10 +81,22 @@ class UsageRecord(TenantOwned):
             models.CheckConstraint(
                 condition=models.Q(outcome__in=Outcome.values), name="billing_usage_outcome_known"
             ),
+            # Nothing is charged beyond what was held for it (L10), nor below nothing (F12).
+            models.CheckConstraint(
+                condition=models.Q(charge_nano__gte=0, charge_nano__lte=models.F("hold_nano"))
+                & models.Q(escrow_nano__gte=0, escrow_nano__lte=models.F("hold_nano")),
+                name="billing_usage_charge_within_hold",
+            ),
         ]
         indexes = [
             # A tenant's usage, newest first, and over a span of time.
             models.Index(fields=["tenant", "-finished_at", "-id"], name="billing_usage_by_time"),
+            # The requests behind a ledger transaction.
+            models.Index(
+                fields=["tenant", "ledger_transaction_id"],
+                condition=models.Q(ledger_transaction_id__isnull=False),
+                name="billing_usage_by_transaction",
+            ),
         ]
 
     def __str__(self) -> str:

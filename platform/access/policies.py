@@ -76,6 +76,17 @@ PERMISSIONS: Final[dict[str, frozenset[str]]] = {
     "inference.deployment.control": _OPERATOR,
     # Billing
     "billing.usage.read": _PAYERS | {"developer", "viewer"} | _STAFF | _READ_KEYS,
+    # Money: what a tenant's people see of it, and what the platform's do
+    "billing.price.read": _PAYERS | _STAFF | _READ_KEYS,
+    "billing.wallet.read": _PAYERS | _STAFF | _READ_KEYS,
+    "billing.ledger.read": _PAYERS | _STAFF | _READ_KEYS,
+    "billing.price.change": _OPERATOR,
+    "billing.wallet.change": _OPERATOR,
+    "billing.payment.record": _OPERATOR,
+    "billing.payment.confirm": _OPERATOR,
+    "billing.payment.refund": _OPERATOR,
+    "billing.correction.request": _OPERATOR,
+    "billing.correction.approve": _OPERATOR,
     # Accounts
     "accounts.user.read_all": _STAFF,
     "accounts.user.change": _OPERATOR,

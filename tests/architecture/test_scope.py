@@ -24,6 +24,10 @@ UNSCOPED = {
 }
 # Doors to the rows of all tenants.
 PLATFORM_DOOR = {
+    "billing/services/demo.py": "prices and money of the tenants of a first start",
+    "billing/services/escrow.py": "epochs of all tenants are closed after a restart of Valkey",
+    "billing/services/verification.py": "the ledgers of all tenants are verified in one go",
+    "billing/services/wallets.py": "a payment provider's report knows a reference and no tenant",
     "inference/services/reaper.py": "the system looks after requests of all tenants",
     "inference/services/reconciler.py": "the system brings deployments of all tenants to their desired state",
     "models_registry/management/commands/register_model.py": "an operator at the command line",
@@ -40,6 +44,9 @@ PLATFORM_DOOR = {
 }
 # Doors to one tenant's rows.
 TENANT_DOOR = {
+    "billing/services/escrow.py": "the data plane asks for a tenant's money by id",
+    "billing/services/settlement.py": "records of many tenants are settled tenant by tenant",
+    "billing/services/verification.py": "one tenant's ledger is verified by id",
     "billing/services/usage.py": "records of many tenants arrive together and are stored tenant by tenant",
     "inference/chat/repository.py": "the websocket consumer's dispatch",
     "inference/gateway/callers.py": "the data plane's own door, outside Django's middleware",
@@ -51,6 +58,9 @@ TENANT_DOOR = {
 }
 # Statements that the managers do not see.
 RAW = {
+    "billing/services/counters.py": "one UPSERT for a batch's counters, inside the scope of their tenant",
+    "billing/services/ledger.py": "one statement for a transaction, its entries and the balances of its tenant",
+    "billing/services/verification.py": "sums over a whole ledger, inside a scope",
     "billing/services/usage.py": "one INSERT for many records, inside the scope of their tenant",
     "platform/access/services/usage.py": "one UPDATE for many keys, behind the platform door",
 }

@@ -56,11 +56,34 @@ BODIES: dict[str, Any] = {
         "permission": "invoke",
     },
     "deployments": lambda own: {"version": own["ver"].public_id, "engine": "simulated"},
+    "price-plans": lambda own: {"slug": "another", "name": "Another", "currency": "CNY"},
+    "price-subscriptions": lambda own: {"tenant": own["neighbour"].public_id, "plan": None},
+    "top-ups": lambda own: {
+        "tenant": own["neighbour"].public_id,
+        "amount": "1",
+        "currency": "CNY",
+        "reference": "x",
+    },
+    "corrections": lambda own: {
+        "tenant": own["neighbour"].public_id,
+        "amount": "1",
+        "currency": "CNY",
+        "reason": "x",
+    },
 }
 # Made by operators only.
-NOT_FOR_TENANTS = {"tenants"}
-# A model is shared with another tenant: naming one is the point.
-MEANT_TO_BE_FOREIGN = frozenset({("grants/tenants", "tenant")})
+NOT_FOR_TENANTS = {"tenants", "price-plans", "price-subscriptions", "top-ups", "corrections"}
+# A model is shared with another tenant: naming one is the point. And what operators do, they do to any tenant.
+MEANT_TO_BE_FOREIGN = frozenset(
+    {
+        ("grants/tenants", "tenant"),
+        ("price-subscriptions", "tenant"),
+        ("price-subscriptions", "plan"),
+        ("top-ups", "tenant"),
+        ("corrections", "tenant"),
+        ("corrections", "corrects"),
+    }
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""`manage.py prepare`: make a database ready to serve: migrations, checks of the walls, the demo tenants and models."""
+"""`manage.py prepare`: make a database ready to serve: migrations, checks of the walls, the demo."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from django.core.management import BaseCommand, CommandError, call_command
 from django.core.management.base import SystemCheckError
 from django.utils.translation import gettext as _
 
+from billing.services import demo as demo_money
 from models_registry.selectors import serving_deployments
 from models_registry.services import demo as demo_models
 from tenants.services import demo as demo_tenants
@@ -44,7 +45,10 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         if options["no_demo"]:
             return
-        prepared = {**demo_tenants.seed(), "models": self._models()}
+        tenants = demo_tenants.seed()
+        for line in demo_money.seed([tenant["slug"] for tenant in tenants["tenants"]]):
+            self.stdout.write(line)
+        prepared = {**tenants, "models": self._models()}
         if options["output"] is not None:
             write_private(options["output"], json.dumps(prepared, ensure_ascii=False, indent=2))
         self.stdout.write(_("Ready to serve."))
