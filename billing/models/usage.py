@@ -27,6 +27,8 @@ class UsageRecord(TenantOwned):
 
     Keys, people, versions and deployments are ids only: they may be gone by now.
 
+    Partitioned by month of `started_at` (docs/adr/0017): in PostgreSQL the primary key is (id, started_at).
+
     A record may arrive any number of times and by two parties; `billing.services.usage.ingest` keeps one row.
     """
 
@@ -53,6 +55,16 @@ class UsageRecord(TenantOwned):
     end_user = models.CharField(_("end user"), max_length=256, blank=True)  # as the client named it
     started_at = models.DateTimeField(_("started"))
     finished_at = models.DateTimeField(_("finished"))
+    # Engine busy time spent on this request, ns (law L12)
+    gpu_prefill_ns = models.BigIntegerField(_("GPU time, prompt"), default=0)
+    gpu_decode_ns = models.BigIntegerField(_("GPU time, answer"), default=0)
+    tags = models.JSONField(_("tags"), default=dict, blank=True)
+    price_id = models.UUIDField(_("price"), null=True, blank=True)
+    hold_nano = models.BigIntegerField(_("held"), default=0)
+    epoch = models.CharField(_("escrow epoch"), max_length=64, blank=True)
+    charge_nano = models.BigIntegerField(_("charge"), default=0)
+    currency = models.CharField(_("currency"), max_length=3, blank=True)
+    ledger_transaction_id = models.UUIDField(_("ledger transaction"), null=True, blank=True)
 
     objects: ClassVar[Any] = TenantManager.from_queryset(UsageRecordQuerySet)()
 
@@ -62,7 +74,8 @@ class UsageRecord(TenantOwned):
         ordering = ["-finished_at", "-id"]
         constraints = [
             # Per tenant: a refusal must not tell one tenant of another's request.
-            models.UniqueConstraint(fields=["tenant", "request_id"], name="billing_usage_once"),
+            # The table is partitioned by started_at, which is fixed at admission: every party writes the same.
+            models.UniqueConstraint(fields=["tenant", "request_id", "started_at"], name="billing_usage_once"),
             models.CheckConstraint(
                 condition=models.Q(outcome__in=Outcome.values), name="billing_usage_outcome_known"
             ),
@@ -70,6 +83,8 @@ class UsageRecord(TenantOwned):
         indexes = [
             # A tenant's usage, newest first, and over a span of time.
             models.Index(fields=["tenant", "-finished_at", "-id"], name="billing_usage_by_time"),
+            # A tenant's usage of a period in the order of exports, invoices and drills.
+            models.Index(fields=["tenant", "started_at", "id"], name="billing_usage_by_start"),
         ]
 
     def __str__(self) -> str:

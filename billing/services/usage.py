@@ -72,7 +72,7 @@ SELECT DISTINCT ON (r.request_id) r.id, %s::uuid, r.request_id, {", ".join(f"r.{
 FROM jsonb_to_recordset(%s::jsonb)
   AS r(id uuid, request_id text, {", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())})
 ORDER BY r.request_id, {_rank("r")} DESC
-ON CONFLICT (tenant_id, request_id) DO UPDATE
+ON CONFLICT (tenant_id, request_id, started_at) DO UPDATE
 SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)}
 WHERE {_rank("excluded")} > {_rank(_TABLE)}
 RETURNING xmax = 0
