@@ -23,7 +23,7 @@ MEASURES = {
     "charge_nano": "sum(r.sign * r.charge_nano)",
 }
 READ = (
-    "tenant_id, started_at, model, currency, key_id, user_id, outcome, tags, prompt_tokens, cached_tokens,"
+    "tenant_id, started_at, model, currency, key_id, user_id, outcome, price_id, tags, prompt_tokens, cached_tokens,"
     " completion_tokens, gpu_prefill_ns, gpu_decode_ns, duration_ms, queue_ms, charge_nano"
 )
 BUCKET = ["tenant_id", "grain", "begin", "model", "currency"]
@@ -56,9 +56,9 @@ def both(source):
     return add_up(
         source,
         table="billing_usagerollup",
-        dimensions=[*BUCKET, "key_id", "user_id", "outcome"],
-        values=[*VALUES, "r.key_id", "r.user_id", "r.outcome"],
-        arbiter="tenant_id, grain, begin, model, key_id, user_id, outcome, currency",
+        dimensions=[*BUCKET, "key_id", "user_id", "outcome", "price_id"],
+        values=[*VALUES, "r.key_id", "r.user_id", "r.outcome", "r.price_id"],
+        arbiter="tenant_id, grain, begin, model, key_id, user_id, outcome, currency, price_id",
     ) + add_up(
         source + " WHERE tags <> '{}'" if " UNION " not in source else f"SELECT * FROM ({source}) b WHERE tags <> '{{}}'",
         table="billing_tagrollup",
@@ -434,6 +434,7 @@ class Migration(migrations.Migration):
                 ('key_id', models.UUIDField(blank=True, null=True, verbose_name='key')),
                 ('user_id', models.UUIDField(blank=True, null=True, verbose_name='user')),
                 ('outcome', models.CharField(max_length=16, verbose_name='outcome')),
+                ('price_id', models.UUIDField(blank=True, null=True, verbose_name='price')),
             ],
             options={
                 'verbose_name': 'usage roll-up',
@@ -575,7 +576,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='usagerollup',
-            constraint=models.UniqueConstraint(fields=('tenant', 'grain', 'begin', 'model', 'key_id', 'user_id', 'outcome', 'currency'), name='billing_rollup_once', nulls_distinct=False),
+            constraint=models.UniqueConstraint(fields=('tenant', 'grain', 'begin', 'model', 'key_id', 'user_id', 'outcome', 'currency', 'price_id'), name='billing_rollup_once', nulls_distinct=False),
         ),
         migrations.RunSQL(REBUILD, "DROP FUNCTION public.billing_rebuild_rollups(uuid, timestamptz, timestamptz)"),
         migrations.RunSQL(FILL, migrations.RunSQL.noop),

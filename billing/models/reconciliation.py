@@ -13,7 +13,7 @@ from core.models import Identified
 class EngineTotal(Identified):
     """What one replica counted in its life so far: the engine's own figures, independent of usage records."""
 
-    id_prefix = "ent"
+    id_prefix = "egt"
     tenant_scope: ClassVar[str] = "global"
 
     replica = models.CharField(_("replica"), max_length=200)
@@ -30,7 +30,9 @@ class EngineTotal(Identified):
     class Meta:
         verbose_name = _("engine total")
         verbose_name_plural = _("engine totals")
-        constraints = [models.UniqueConstraint(fields=["replica", "begun_at"], name="billing_engine_total_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["replica", "begun_at"], name="billing_engine_total_once")
+        ]
         indexes = [models.Index(fields=["begun_at"], name="billing_engine_total_by_time")]
 
     def __str__(self) -> str:

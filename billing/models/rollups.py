@@ -39,13 +39,14 @@ class Measures(TenantOwned):
 
 
 class UsageRollup(Measures):
-    """Sums by model, key, person and outcome."""
+    """Sums by model, key, person, outcome and price."""
 
     id_prefix = "rol"
 
     key_id = models.UUIDField(_("key"), null=True, blank=True)
     user_id = models.UUIDField(_("user"), null=True, blank=True)
     outcome = models.CharField(_("outcome"), max_length=16)
+    price_id = models.UUIDField(_("price"), null=True, blank=True)
 
     class Meta(TenantOwned.Meta):
         verbose_name = _("usage roll-up")
@@ -53,7 +54,10 @@ class UsageRollup(Measures):
         constraints = [
             # Also serves every query of the dashboard: tenant, grain, span of time.
             models.UniqueConstraint(
-                fields=["tenant", "grain", "begin", "model", "key_id", "user_id", "outcome", "currency"],
+                fields=[
+                    *("tenant", "grain", "begin", "model", "key_id", "user_id", "outcome", "currency"),
+                    "price_id",
+                ],
                 name="billing_rollup_once",
                 nulls_distinct=False,
             ),

@@ -100,8 +100,8 @@ class PartitionByMonth(Operation):
                 cursor.execute(statement)
             self._make_function(cursor, table)
             cursor.execute(
-                f"SELECT DISTINCT date_trunc('month', \"{self.column}\" AT TIME ZONE 'UTC')::date"
-                f" FROM \"{table}_before\" WHERE \"{self.column}\" >= '{EARLIEST}' AND \"{self.column}\" <"
+                f"SELECT DISTINCT date_trunc('month', \"{self.column}\" AT TIME ZONE 'UTC')::date"  # noqa: S608
+                f' FROM "{table}_before" WHERE "{self.column}" >= \'{EARLIEST}\' AND "{self.column}" <'
                 f" now() + interval '{MOST_DAYS_AHEAD - 31} days'"
             )
             months = {row[0] for row in cursor.fetchall()}
@@ -197,7 +197,7 @@ def months_in_default(table: str, column: str) -> list[date]:
     with connections["default"].cursor() as cursor:
         cursor.execute(
             f"SELECT DISTINCT date_trunc('month', \"{column}\" AT TIME ZONE 'UTC')::date"  # noqa: S608
-            f" FROM \"{table}_default\" WHERE \"{column}\" >= '{EARLIEST}'"
+            f' FROM "{table}_default" WHERE "{column}" >= \'{EARLIEST}\''
             f" AND \"{column}\" < now() + interval '{MOST_DAYS_AHEAD - 31} days' ORDER BY 1"
         )
         return [row[0] for row in cursor.fetchall()]

@@ -24,6 +24,13 @@ UNSCOPED = {
 }
 # Doors to the rows of all tenants.
 PLATFORM_DOOR = {
+    "billing/selectors/pages.py": "an export by the platform's staff, in a view that declares it",
+    "billing/services/alerts.py": "alerts of all tenants whose e-mail is still to be sent",
+    "billing/services/budgets.py": "which tenants have budgets to watch",
+    "billing/services/invoices.py": "the list of tenants whose month is closed",
+    "billing/services/partitions.py": "months of which the default partition holds rows",
+    "billing/services/reconciliation.py": "engines serve all tenants; the list of tenants to compare",
+    "billing/services/rollups.py": "the list of tenants whose roll-ups are made anew",
     "inference/services/reaper.py": "the system looks after requests of all tenants",
     "inference/services/reconciler.py": "the system brings deployments of all tenants to their desired state",
     "models_registry/management/commands/register_model.py": "an operator at the command line",
@@ -40,6 +47,12 @@ PLATFORM_DOOR = {
 }
 # Doors to one tenant's rows.
 TENANT_DOOR = {
+    "billing/selectors/pages.py": "pages of a stream, which outlives the scope of its request",
+    "billing/services/alerts.py": "the schedule, tenant by tenant",
+    "billing/services/budgets.py": "the schedule, tenant by tenant",
+    "billing/services/invoices.py": "the schedule, tenant by tenant",
+    "billing/services/reconciliation.py": "the schedule, tenant by tenant",
+    "billing/services/rollups.py": "an operator at the command line, tenant by tenant",
     "billing/services/usage.py": "records of many tenants arrive together and are stored tenant by tenant",
     "inference/chat/repository.py": "the websocket consumer's dispatch",
     "inference/gateway/callers.py": "the data plane's own door, outside Django's middleware",

@@ -55,10 +55,12 @@ BODIES: dict[str, Any] = {
         "member": own["mem"].public_id,
         "permission": "invoke",
     },
+    "budgets": lambda own: {"name": "month", "scope": "tenant", "tokens": 1000},
+    "reconciliations": lambda own: {},
     "deployments": lambda own: {"version": own["ver"].public_id, "engine": "simulated"},
 }
 # Made by operators only.
-NOT_FOR_TENANTS = {"tenants"}
+NOT_FOR_TENANTS = {"tenants", "reconciliations"}
 # A model is shared with another tenant: naming one is the point.
 MEANT_TO_BE_FOREIGN = frozenset({("grants/tenants", "tenant")})
 
