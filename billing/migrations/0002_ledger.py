@@ -21,4 +21,10 @@ class Migration(migrations.Migration):
         field("charge_nano", models.BigIntegerField(default=0, verbose_name="charge")),
         field("currency", models.CharField(blank=True, max_length=3, verbose_name="currency")),
         field("ledger_transaction_id", models.UUIDField(blank=True, null=True, verbose_name="ledger transaction")),
+        migrations.RunSQL(
+            "ALTER TABLE billing_usagerecord ALTER gpu_prefill_ns SET DEFAULT 0, ALTER gpu_decode_ns SET DEFAULT 0,"
+            " ALTER tags SET DEFAULT '{}', ALTER hold_nano SET DEFAULT 0, ALTER epoch SET DEFAULT '',"
+            " ALTER charge_nano SET DEFAULT 0, ALTER currency SET DEFAULT ''",
+            migrations.RunSQL.noop,
+        ),
     ]

@@ -75,7 +75,7 @@ ORDER BY r.request_id, {_rank("r")} DESC
 ON CONFLICT (tenant_id, request_id, started_at) DO UPDATE
 SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)}
 WHERE {_rank("excluded")} > {_rank(_TABLE)}
-RETURNING xmax = 0
+RETURNING id
 """  # noqa: S608 - made of the constants above
 
 
@@ -109,7 +109,9 @@ def _store(tenant_id: UUID, rows: list[dict[str, Any]]) -> int:
             return 0
         with connection.cursor() as cursor:
             cursor.execute(_INSERT, [tenant_id, json.dumps(rows)])
-            return sum(is_new for (is_new,) in cursor.fetchall())
+            # A stored row keeps its id when a better record replaces it (a partitioned table tells no xmax).
+            given = {row["id"] for row in rows}
+            return sum(str(row_id) in given for (row_id,) in cursor.fetchall())
 
 
 def _normalised(record: Mapping[str, Any]) -> dict[str, Any]:
