@@ -104,6 +104,23 @@ def plain(amount: int) -> str:
     return f"{sign}{whole}.{tail}" if tail else f"{sign}{whole}"
 
 
+def to_minor(amount: int, code: str) -> int:
+    """Nano-units in the currency's smallest units (fen, cents), rounded half to even; also below zero."""
+    unit = NANO // 10 ** currency(code).digits
+    quotient, rest = divmod(amount, unit)
+    return int(quotient + (2 * rest > unit or (2 * rest == unit and quotient % 2 == 1)))
+
+
+def minor_text(minor: int, code: str) -> str:
+    """Smallest units as decimal text with the currency's places: "12.30"."""
+    return format(Decimal(minor).scaleb(-currency(code).digits), "f")
+
+
+def readable(minor: int, code: str) -> str:
+    """Smallest units as the reader's language writes money: "¥12.30"."""
+    return display(minor * (NANO // 10 ** currency(code).digits), code)
+
+
 def display(amount: int, code: str, locale: str | None = None) -> str:
     """An amount as the reader's language writes it, exact: "¥1,234.50", "CN¥0.000002".
 

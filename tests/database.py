@@ -149,6 +149,7 @@ def _fingerprint() -> str:
         for file in sorted(Path(config.path, "migrations").glob("*.py")):
             digest.update(file.read_bytes())
     core = Path(apps.get_app_config("core").path)
-    digest.update((core / "rls.py").read_bytes())
+    for name in ("rls.py", "partitions.py"):
+        digest.update((core / name).read_bytes())
     digest.update(settings.DATABASE_RUNTIME_ROLE.encode() + settings.DATABASE_PLATFORM_ROLE.encode())
     return digest.hexdigest()[:12]

@@ -8,12 +8,10 @@ from rest_framework import serializers
 from access.models import APIKey
 from accounts.models import User
 from api.fields import PublicIdField
-from api.serializers import InputSerializer, OutputSerializer, OutputWithId
+from api.serializers import OutputWithId
 from billing.models import Outcome
 from models_registry.models import Deployment, ModelVersion
 from tenants.models import Tenant
-
-BY = [("day", _("Day")), ("model", _("Model")), ("key", _("Key")), ("outcome", _("Outcome"))]
 
 
 class UsageOutput(OutputWithId):
@@ -37,34 +35,10 @@ class UsageOutput(OutputWithId):
     outcome = serializers.ChoiceField(Outcome.choices)
     error_code = serializers.CharField()
     end_user = serializers.CharField()
+    gpu_prefill_ns = serializers.IntegerField()
+    gpu_decode_ns = serializers.IntegerField()
+    tags = serializers.DictField(child=serializers.CharField())
+    charge_nano = serializers.IntegerField()
+    currency = serializers.CharField()
     started_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField()
-
-
-class SummaryQuery(InputSerializer):
-    """Which records to sum up, and by what."""
-
-    by = serializers.ChoiceField(BY, required=False, default="day")
-    since = serializers.DateTimeField(required=False)
-    until = serializers.DateTimeField(required=False)
-    model = serializers.CharField(max_length=200, required=False)
-    key = PublicIdField(APIKey.id_prefix, required=False)
-
-
-class UsageTotals(OutputSerializer):
-    """Sums over the records of one group."""
-
-    group = serializers.CharField(allow_null=True, help_text=_("The day, model, key or outcome."))
-    requests = serializers.IntegerField()
-    prompt_tokens = serializers.IntegerField()
-    cached_tokens = serializers.IntegerField()
-    completion_tokens = serializers.IntegerField()
-
-
-class UsageSummary(OutputSerializer):
-    """Sums over a span of time."""
-
-    since = serializers.DateTimeField()
-    until = serializers.DateTimeField()
-    by = serializers.CharField()
-    groups = UsageTotals(many=True)

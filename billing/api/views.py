@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import QuerySet
@@ -12,8 +13,14 @@ from rest_framework.response import Response
 
 from api.viewsets import ListMixin, RetrieveMixin, ScopedViewSet
 from billing import selectors
-from billing.api import filters, serializers
+from billing.api import filters, serializers, sums
+from billing.api.renderers import AnyTypeRenderer, file_responses
+from billing.documents.streams import Streamed
+from billing.documents.usage import CONTENT_TYPES, export
 from billing.models import UsageRecord
+from billing.selectors.pages import Wanted
+from core import clock
+from core.scoping import current_scope
 from tenants.middleware import platform_view
 
 
@@ -29,16 +36,38 @@ class UsageViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
         "list": "billing.usage.read",
         "retrieve": "billing.usage.read",
         "summary": "billing.usage.read",
+        "export": "billing.usage.read",
     }
-    outputs = {"summary": serializers.UsageSummary}
+    outputs = {"summary": sums.UsageSummary}
 
     def rows(self) -> QuerySet[Any]:
         """The records in scope."""
         return selectors.usage_records()
 
-    @extend_schema(parameters=[serializers.SummaryQuery])
+    @extend_schema(parameters=[sums.SummaryQuery])
     @action(detail=False)
     def summary(self, request: Request) -> Response:
-        """Sums over the last 30 days, or a span of at most 92, by day (UTC), model, key or outcome."""
-        asked = self.read_query(serializers.SummaryQuery)
+        """Sums over the last 30 days, or a span of at most 92.
+
+        By day or hour (UTC), model, key, member, tag or outcome, of requests that started in the span.
+        """
+        asked = self.read_query(sums.SummaryQuery)
         return self.answer(selectors.usage_summary(**asked))
+
+    @extend_schema(parameters=[sums.ExportQuery], responses=file_responses(*CONTENT_TYPES.values()))
+    @action(detail=False, renderer_classes=[AnyTypeRenderer])
+    def export(self, request: Request) -> Streamed:
+        """The records of requests that started in a span, as a stream: CSV, XLSX or JSON Lines.
+
+        The last 30 days unless said otherwise; any span may be asked for.
+        """
+        asked = self.read_query(sums.ExportQuery)
+        until = asked.get("until") or clock.now()
+        since = asked.get("since") or until - timedelta(days=30)
+        form = asked["file"]
+        wanted = Wanted(current_scope().tenant_id, since, until, asked.get("model", ""))
+        return Streamed(
+            export(wanted, form=form),
+            filename=f"usage-{since:%Y%m%d}-{until:%Y%m%d}.{form}",
+            content_type=CONTENT_TYPES[form],
+        )

@@ -1,6 +1,8 @@
-"""The tables of money: usage, prices, ledger, payments and corrections."""
+"""The tables of money: usage, prices, ledger, payments, budgets, invoices, reconciliation."""
 
+from billing.models.budgets import BillingEvent, Budget, BudgetAlert, BudgetScope
 from billing.models.counters import UsageCounter
+from billing.models.invoices import Component, Invoice, InvoiceLine, InvoiceSeries, InvoiceState, LineKind
 from billing.models.ledger import (
     Account,
     AccountKind,
@@ -12,17 +14,38 @@ from billing.models.ledger import (
 )
 from billing.models.payments import Correction, CorrectionState, Payment, PaymentState
 from billing.models.prices import Price, PricePlan, PricePlanVersion, PriceSubscription
+from billing.models.reconciliation import (
+    Check,
+    EngineTotal,
+    Reconciliation,
+    ReconciliationDifference,
+    ReconciliationState,
+)
+from billing.models.rollups import Grain, TagRollup, UsageRollup
 from billing.models.usage import Outcome, UsageRecord
 
 __all__ = [
     "Account",
     "AccountKind",
+    "BillingEvent",
+    "Budget",
+    "BudgetAlert",
+    "BudgetScope",
+    "Check",
+    "Component",
     "Correction",
     "CorrectionState",
+    "EngineTotal",
     "EpochState",
     "EscrowEpoch",
+    "Grain",
+    "Invoice",
+    "InvoiceLine",
+    "InvoiceSeries",
+    "InvoiceState",
     "LedgerEntry",
     "LedgerTransaction",
+    "LineKind",
     "Outcome",
     "Payment",
     "PaymentState",
@@ -30,7 +53,12 @@ __all__ = [
     "PricePlan",
     "PricePlanVersion",
     "PriceSubscription",
+    "Reconciliation",
+    "ReconciliationDifference",
+    "ReconciliationState",
+    "TagRollup",
     "TransactionKind",
     "UsageCounter",
     "UsageRecord",
+    "UsageRollup",
 ]

@@ -27,6 +27,8 @@ class UsageRecord(TenantOwned):
 
     Keys, people, versions and deployments are ids only: they may be gone by now.
 
+    Partitioned by month of `started_at` (docs/adr/0017): in PostgreSQL the primary key is (id, started_at).
+
     A record may arrive any number of times and by two parties; `billing.services.usage.ingest` keeps one row.
     """
 
@@ -77,7 +79,8 @@ class UsageRecord(TenantOwned):
         ordering = ["-finished_at", "-id"]
         constraints = [
             # Per tenant: a refusal must not tell one tenant of another's request.
-            models.UniqueConstraint(fields=["tenant", "request_id"], name="billing_usage_once"),
+            # The table is partitioned by started_at, which is fixed at admission: every party writes the same.
+            models.UniqueConstraint(fields=["tenant", "request_id", "started_at"], name="billing_usage_once"),
             models.CheckConstraint(
                 condition=models.Q(outcome__in=Outcome.values), name="billing_usage_outcome_known"
             ),
@@ -97,6 +100,8 @@ class UsageRecord(TenantOwned):
                 condition=models.Q(ledger_transaction_id__isnull=False),
                 name="billing_usage_by_transaction",
             ),
+            # A tenant's usage of a period in the order of exports, invoices and drills.
+            models.Index(fields=["tenant", "started_at", "id"], name="billing_usage_by_start"),
         ]
 
     def __str__(self) -> str:

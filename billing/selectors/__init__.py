@@ -1,14 +1,7 @@
-"""Reads of usage and money. What is absent and what is another tenant's raise the same NotFound (L17)."""
+"""Reads of this app: usage and its sums, budgets, invoices, the ledger's side of a reconciliation."""
 
-from billing.selectors.usage import (
-    MAX_GROUPS,
-    MAX_SUMMARY_DAYS,
-    UsageSummary,
-    UsageTotals,
-    usage_record_by_public_id,
-    usage_records,
-    usage_summary,
-)
+from billing.selectors.sums import MAX_GROUPS, MAX_SUMMARY_DAYS, UsageSummary, UsageTotals, usage_summary
+from billing.selectors.usage import usage_record_by_public_id, usage_records
 
 __all__ = [
     "MAX_GROUPS",

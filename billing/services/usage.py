@@ -89,10 +89,10 @@ SELECT DISTINCT ON (r.request_id) r.id, %s::uuid, r.request_id, {", ".join(f"r.{
 FROM jsonb_to_recordset(%s::jsonb)
   AS r(id uuid, request_id text, {", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())})
 ORDER BY r.request_id, {_rank("r")} DESC
-ON CONFLICT (tenant_id, request_id) DO UPDATE
+ON CONFLICT (tenant_id, request_id, started_at) DO UPDATE
 SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)}
 WHERE {_rank("excluded")} > {_rank(_TABLE)}
-RETURNING xmax = 0
+RETURNING id
 """  # noqa: S608 - made of the constants above
 
 _INCOMING = f"""jsonb_to_recordset(%s::jsonb)
@@ -113,7 +113,7 @@ INSERT INTO {_TABLE} (id, tenant_id, request_id, {", ".join((*_COLUMNS, *_SETTLE
 SELECT r.id, %s::uuid, r.request_id, {", ".join(f"r.{name}" for name in (*_COLUMNS, *_SETTLED))}
 FROM {_INCOMING}, {", ".join(f"{name} {kind}" for name, kind in _SETTLED.items())})
 ORDER BY r.request_id
-ON CONFLICT (tenant_id, request_id) DO UPDATE
+ON CONFLICT (tenant_id, request_id, started_at) DO UPDATE
 SET {", ".join(f"{name} = excluded.{name}" for name in (*_COLUMNS, *_SETTLED))}
 """  # noqa: S608 - made of the constants above
 
@@ -181,7 +181,9 @@ def _store(tenant_id: UUID, rows: list[Row]) -> int:
             return 0
         with connection.cursor() as cursor:
             cursor.execute(_INSERT, [tenant_id, json.dumps(rows)])
-            return sum(is_new for (is_new,) in cursor.fetchall())
+            # A stored row keeps its id when a better record replaces it (a partitioned table tells no xmax).
+            given = {row["id"] for row in rows}
+            return sum(str(row_id) in given for (row_id,) in cursor.fetchall())
 
 
 def _normalised(record: Mapping[str, Any]) -> dict[str, Any]:

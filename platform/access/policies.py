@@ -87,6 +87,16 @@ PERMISSIONS: Final[dict[str, frozenset[str]]] = {
     "billing.payment.refund": _OPERATOR,
     "billing.correction.request": _OPERATOR,
     "billing.correction.approve": _OPERATOR,
+    # Billing centre
+    "billing.cost.read": _PAYERS | {"developer", "viewer"} | _STAFF | _READ_KEYS,
+    "billing.budget.read": _READ - _STAFF,
+    "billing.budget.change": _PAYERS | _MANAGE_KEYS,
+    "billing.event.read": _PAYERS | _STAFF | _READ_KEYS,
+    "billing.invoice.read": _PAYERS | _STAFF | _READ_KEYS,
+    "billing.invoice.close": _OPERATOR,
+    "billing.invoice.pay": _OPERATOR,
+    "billing.reconciliation.read": _STAFF,
+    "billing.reconciliation.run": _OPERATOR,
     # Accounts
     "accounts.user.read_all": _STAFF,
     "accounts.user.change": _OPERATOR,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from celery import Celery
+from celery.schedules import crontab
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
 
@@ -58,6 +59,23 @@ app.conf.update(
             "task": "api.forget_idempotency_keys",
             "schedule": 3600.0,
             "options": {"expires": 600},
+        },
+        "billing-partitions": {
+            "task": "billing.keep_partitions_ahead",
+            "schedule": 3600.0,
+            "options": {"expires": 600},
+        },
+        "billing-budgets": {"task": "billing.watch_budgets", "schedule": 60.0, "options": {"expires": 60}},
+        "billing-alerts": {"task": "billing.send_alerts", "schedule": 30.0, "options": {"expires": 30}},
+        "billing-invoices": {
+            "task": "billing.keep_invoices_up",
+            "schedule": 900.0,
+            "options": {"expires": 600},
+        },
+        "billing-reconciliation": {
+            "task": "billing.reconcile",
+            "schedule": crontab(hour="3", minute="17"),
+            "options": {"expires": 3600},
         },
     },
 )

@@ -54,15 +54,24 @@ def walls_stand(
                 " FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')"
             )
             walls = {name: (enabled, forced, policy) for name, enabled, forced, policy in cursor.fetchall()}
+            cursor.execute(
+                "SELECT parent.relname, child.relname FROM pg_inherits"
+                " JOIN pg_class parent ON parent.oid = inhparent JOIN pg_class child ON child.oid = inhrelid"
+                " WHERE parent.relkind = 'p' AND child.relkind IN ('r', 'p')"
+            )
+            partitions: dict[str, list[str]] = {}
+            for parent, child in cursor.fetchall():
+                partitions.setdefault(parent, []).append(child)
         for model in own_models(*WALLED):
-            table = model._meta.db_table
-            if table in walls and not all(walls[table]):
-                yield Error(
-                    f"Table {table} holds tenants' rows without forced row-level security.",
-                    hint="Add core.rls.EnableRowLevelSecurity to the app's migrations.",
-                    obj=model,
-                    id="atrium.E002",
-                )
+            # A partition can be asked by its own name, past the wall of the table that it is a part of.
+            for table in (model._meta.db_table, *partitions.get(model._meta.db_table, ())):
+                if table in walls and not all(walls[table]):
+                    yield Error(
+                        f"Table {table} holds tenants' rows without forced row-level security.",
+                        hint="Add core.rls.EnableRowLevelSecurity to the app's migrations.",
+                        obj=model,
+                        id="atrium.E002",
+                    )
 
 
 def _role_errors(cursor: Any, alias: str) -> Iterable[Error]:

@@ -42,6 +42,17 @@ class Policy:
 OWN_ROWS = Policy("tenant_rows", f"tenant_id = {TENANT}")
 
 
+def wall(table: str, policies: Sequence[Policy]) -> list[str]:
+    """The statements that wall off one table: enable and force row-level security, and its policies."""
+    return [
+        f'ALTER TABLE "{table}" ENABLE ROW LEVEL SECURITY',
+        f'ALTER TABLE "{table}" FORCE ROW LEVEL SECURITY',
+        *(policy.sql(table) for policy in policies),
+        f'CREATE POLICY "platform_rows" ON "{table}" TO "{settings.DATABASE_PLATFORM_ROLE}"'
+        " USING (true) WITH CHECK (true)",
+    ]
+
+
 class EnableRowLevelSecurity(Operation):
     """Wall off one model's table. `policies` default to "rows of the active tenant"."""
 
@@ -63,14 +74,8 @@ class EnableRowLevelSecurity(Operation):
     ) -> None:
         """Enable and force row-level security, and create the policies."""
         table = to_state.apps.get_model(app_label, self.model_name)._meta.db_table
-        schema_editor.execute(f'ALTER TABLE "{table}" ENABLE ROW LEVEL SECURITY')
-        schema_editor.execute(f'ALTER TABLE "{table}" FORCE ROW LEVEL SECURITY')
-        for policy in self.policies:
-            schema_editor.execute(policy.sql(table))
-        schema_editor.execute(
-            f'CREATE POLICY "platform_rows" ON "{table}" TO "{settings.DATABASE_PLATFORM_ROLE}"'
-            " USING (true) WITH CHECK (true)"
-        )
+        for statement in wall(table, self.policies):
+            schema_editor.execute(statement)
 
     def database_backwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: Any, to_state: Any

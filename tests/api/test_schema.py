@@ -50,7 +50,8 @@ def test_every_route_is_in_it(document):
     for prefix, viewset, _name in router.registry:
         for route, mapping in Entry(prefix, viewset, router).routes:
             path = route.url.format(prefix=prefix, lookup="{id}", trailing_slash="/")
-            path = "/api/v1/" + path.removeprefix("^").removesuffix("$")
+            path = re.sub(r"\(\?P<(\w+)>[^)]*\)", r"{\1}", path.removeprefix("^").removesuffix("$"))
+            path = "/api/v1/" + path
             served |= {(path, method) for method in mapping}
     described = {
         (path, method)

@@ -96,6 +96,9 @@ def test_sums_by_day(alice_rest, records):
             "prompt_tokens": 40,
             "cached_tokens": 0,
             "completion_tokens": 0,
+            "gpu_seconds": "0",
+            "slot_seconds": "0",
+            "charges": [],
         },
         {
             "group": "2026-11-20",
@@ -103,6 +106,9 @@ def test_sums_by_day(alice_rest, records):
             "prompt_tokens": 30,
             "cached_tokens": 0,
             "completion_tokens": 3,
+            "gpu_seconds": "0",
+            "slot_seconds": "0",
+            "charges": [],
         },
     ]
 

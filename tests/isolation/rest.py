@@ -7,6 +7,7 @@ viewset but how to fill a body (BODIES), and a viewset that creates without an e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +69,12 @@ class Entry:
         for route, mapping in self.routes:
             if route.detail:
                 path = route.url.format(prefix=self.prefix, lookup=object_id, trailing_slash="/")
-                yield "/" + path.removeprefix("^").removesuffix("$"), set(mapping)
+                yield "/" + filled_in(path.removeprefix("^").removesuffix("$")), set(mapping)
+
+
+def filled_in(path: str) -> str:
+    """A path with 1 in the place of each further argument that its pattern takes."""
+    return re.sub(r"\(\?P<\w+>[^)]*\)", "1", path)
 
 
 def row_of(entry: Entry, tenant: Tenant) -> Any:

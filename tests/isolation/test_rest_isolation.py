@@ -55,6 +55,8 @@ BODIES: dict[str, Any] = {
         "member": own["mem"].public_id,
         "permission": "invoke",
     },
+    "budgets": lambda own: {"name": "month", "scope": "tenant", "tokens": 1000},
+    "reconciliations": lambda own: {},
     "deployments": lambda own: {"version": own["ver"].public_id, "engine": "simulated"},
     "price-plans": lambda own: {"slug": "another", "name": "Another", "currency": "CNY"},
     "price-subscriptions": lambda own: {"tenant": own["neighbour"].public_id, "plan": None},
@@ -72,7 +74,14 @@ BODIES: dict[str, Any] = {
     },
 }
 # Made by operators only.
-NOT_FOR_TENANTS = {"tenants", "price-plans", "price-subscriptions", "top-ups", "corrections"}
+NOT_FOR_TENANTS = {
+    "tenants",
+    "price-plans",
+    "price-subscriptions",
+    "top-ups",
+    "corrections",
+    "reconciliations",
+}
 # A model is shared with another tenant: naming one is the point. And what operators do, they do to any tenant.
 MEANT_TO_BE_FOREIGN = frozenset(
     {

@@ -97,7 +97,7 @@ def test_every_table_with_a_tenant_column_belongs_to_a_walled_model(neighbours: 
         found = connection.execute(
             "SELECT DISTINCT c.relname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
             " WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'm', 'v', 'f')"
-            " AND a.attname = 'tenant_id' AND NOT a.attisdropped"
+            " AND NOT c.relispartition AND a.attname = 'tenant_id' AND NOT a.attisdropped"
         )
         tables = {row[0] for row in found}
     assert "access_apikey" in tables
@@ -176,6 +176,81 @@ def test_a_tenant_cannot_change_or_remove_anothers_row(
                 assert connection.execute(statement, [foreign]).rowcount == 0
             except psycopg.errors.InsufficientPrivilege:
                 connection.rollback()  # an append-only table: nobody's row can be changed
+
+
+# --- Partitions: each can be asked by its own name ------------------------------------------------------------
+
+
+def partitions(connection: Connection) -> list[str]:
+    """Every table that is a part of another."""
+    return [
+        row[0]
+        for row in connection.execute(
+            "SELECT relname FROM pg_class WHERE relispartition AND relkind IN ('r', 'p') ORDER BY relname"
+        )
+    ]
+
+
+def assert_every_partition_is_walled(connection: Connection) -> None:
+    """Forced row-level security, and the policies of the table that it is a part of, on every partition."""
+    open_ones = connection.execute(
+        "WITH wall AS (SELECT c.oid, c.relrowsecurity AND c.relforcerowsecurity AS stands, (SELECT array_agg("
+        "  (polname, polcmd, polpermissive, polroles, pg_get_expr(polqual, polrelid),"
+        "   pg_get_expr(polwithcheck, polrelid))::text ORDER BY polname)"
+        "  FROM pg_policy WHERE polrelid = c.oid) AS policies FROM pg_class c)"
+        " SELECT inhrelid::regclass::text FROM pg_inherits JOIN wall child ON child.oid = inhrelid"
+        " JOIN wall parent ON parent.oid = inhparent JOIN pg_class t ON t.oid = inhrelid"
+        " WHERE t.relkind IN ('r', 'p') AND (NOT child.stands OR child.policies IS DISTINCT FROM parent.policies)"
+    ).fetchall()
+    assert open_ones == []
+
+
+def test_every_partition_has_the_walls_of_its_table(neighbours: Neighbours) -> None:
+    with database.as_runtime() as connection:
+        assert connection.execute("SELECT billing_usagerecord_make_partition('2024-02-01')").fetchone() == (
+            True,
+        )
+        assert len(partitions(connection)) > 1
+        assert_every_partition_is_walled(connection)
+        connection.rollback()
+
+
+def test_a_partition_shows_no_more_than_its_table(neighbours: Neighbours) -> None:
+    model = next(model for model in WALLED_MODELS if model._meta.label == "billing.UsageRecord")
+    with database.as_runtime() as connection:
+        seen: set[object] = set()
+        for name in partitions(connection):
+            query = sql.SQL("SELECT id FROM {}").format(sql.Identifier(name))
+            enter(connection, "")
+            assert connection.execute(query).fetchall() == []
+            enter(connection, neighbours.acme)
+            seen |= {row[0] for row in connection.execute(query)}
+    assert neighbours.row(model, neighbours.acme) in seen
+    assert neighbours.row(model, neighbours.globex) not in seen
+
+
+@pytest.mark.parametrize(
+    "breach",
+    [
+        "ALTER TABLE {} NO FORCE ROW LEVEL SECURITY",
+        "CREATE POLICY mutant ON {} USING (true)",
+        "DROP POLICY tenant_rows ON {}",
+    ],
+)
+def test_control_a_partition_without_its_wall_is_noticed(breach: str, neighbours: Neighbours) -> None:
+    with database.as_owner() as owner:
+        owner.execute(sql.SQL(breach).format(sql.Identifier("billing_usagerecord_default")))
+        with pytest.raises(AssertionError):
+            assert_every_partition_is_walled(owner)
+        owner.rollback()
+
+
+@pytest.mark.parametrize("month", ["1999-01-01", "2100-01-01", None])
+def test_the_function_that_makes_partitions_takes_no_senseless_month(
+    month: str | None, django_db_setup: None
+) -> None:
+    with database.as_runtime() as connection, pytest.raises(psycopg.errors.InvalidParameterValue):
+        connection.execute("SELECT billing_usagerecord_make_partition(%s)", [month])
 
 
 # --- Mutants: each wall taken down, and the assertion that guards it must notice -----------------------------------
@@ -287,7 +362,20 @@ def test_no_view_or_function_leads_past_the_walls(django_db_setup: None) -> None
             "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef"
         ).fetchall()
     assert views == []
-    assert functions == []
+    # It makes a partition of a month and takes nothing but the month (core.partitions).
+    assert functions == [("billing_usagerecord_make_partition",)]
+
+
+def test_functions_with_the_owners_rights_have_a_fixed_path_and_are_not_for_everybody(
+    django_db_setup: None,
+) -> None:
+    with database.as_runtime() as connection:
+        found = connection.execute(
+            "SELECT proconfig, has_function_privilege(%s, oid, 'EXECUTE') FROM pg_proc"
+            " WHERE pronamespace = 'public'::regnamespace AND prosecdef",
+            [settings.DATABASE_PLATFORM_ROLE],
+        ).fetchall()
+    assert found == [(["search_path=pg_catalog, pg_temp"], False)]
 
 
 def test_row_level_security_errors_are_silent_about_what_they_hide(neighbours: Neighbours) -> None:

@@ -21,7 +21,7 @@ from tests import database
 from tests.api.client import REST, with_key
 from tests.factories.accounts import UserFactory
 from tests.factories.tenants import MembershipFactory, TenantFactory
-from tests.isolation.rest import ABSENT, Entry
+from tests.isolation.rest import ABSENT, Entry, filled_in
 
 ENTRIES = [Entry(prefix, viewset, router) for prefix, viewset, _name in router.registry]
 ROLES = ("owner", "admin", "developer", "billing", "viewer", "key:invoke", "key:read", "key:manage")
@@ -36,7 +36,7 @@ def actions(entry: Entry) -> list[tuple[str, str, str]]:
         lookup = f"{entry.viewset.model.id_prefix}_{ABSENT}"
         path = route.url.format(prefix=entry.prefix, lookup=lookup, trailing_slash="/")
         for method, action in mapping.items():
-            found.append((action, method, "/" + path.removeprefix("^").removesuffix("$")))
+            found.append((action, method, "/" + filled_in(path.removeprefix("^").removesuffix("$"))))
     return found
 
 

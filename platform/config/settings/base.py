@@ -270,6 +270,18 @@ RESUME_TIMEOUT_S = env.float("ATRIUM_RESUME_TIMEOUT_S", default=27.0)
 USAGE_JOURNAL_DIR = Path(env.str("ATRIUM_USAGE_JOURNAL_DIR", default=str(ATRIUM_HOME / "journal"))).resolve()
 QUEUE_LIMIT_PER_TENANT = env.int("ATRIUM_QUEUE_LIMIT_PER_TENANT", default=2_000)
 
+# --- Billing
+# Who writes the invoices, as printed on them.
+INVOICE_ISSUER = env.str("ATRIUM_INVOICE_ISSUER", default="Atrium")
+INVOICE_NUMBER_PREFIX = env.str("ATRIUM_INVOICE_NUMBER_PREFIX", default="INV-")
+# Hours after a month's end until its invoices are closed by themselves: what is late by more is on the next one.
+INVOICE_GRACE_H = env.int("ATRIUM_INVOICE_GRACE_H", default=24)
+
+# --- E-mail: smtp://user:password@host:port, smtp+tls://…; without one it goes to the log of the jobs worker
+vars().update(env.email_url("EMAIL_URL", default="consolemail://"))
+DEFAULT_FROM_EMAIL = env.str("ATRIUM_MAIL_FROM", default="atrium@localhost")
+EMAIL_TIMEOUT = 20
+
 # --- Logs
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 LOGGING_CONFIG = None  # observability.logs configures structlog and the standard library together

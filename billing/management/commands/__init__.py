@@ -1,0 +1,1 @@
+"""`manage.py rebuild_rollups` and `manage.py reconcile_billing`."""
