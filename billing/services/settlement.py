@@ -57,6 +57,28 @@ class _Tariff:
     card: RateCard
 
 
+class _Tariffs:
+    """Pinned prices by id, of all tenants in a batch: prices are the platform's own, and never change."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Tariff | None] = {}
+
+    def load(self, rows: Iterable[Row]) -> None:
+        """Read what is not known yet. One query, none when there is nothing to read."""
+        missing = {row["price_id"] for row in rows if row["price_id"]} - self._known.keys()
+        if not missing:
+            return
+        self._known.update(dict.fromkeys(missing))
+        for price in Price.objects.filter(pk__in=missing).select_related("version__plan"):
+            self._known[str(price.pk)] = _Tariff(
+                price.version.plan_id, price.model, price.version.plan.currency, price.card
+            )
+
+    def of(self, row: Row) -> _Tariff | None:
+        """What a record is charged by; none when by nothing, or by nothing that there is."""
+        return self._known.get(row["price_id"]) if row["price_id"] else None
+
+
 @transaction.atomic
 def settle(records: Iterable[Mapping[str, Any]]) -> list[Settled]:
     """Store usage records and charge for them, all in one transaction; what became of each request.
@@ -67,18 +89,22 @@ def settle(records: Iterable[Mapping[str, Any]]) -> list[Settled]:
     not collected. About fifteen statements per tenant in the batch.
     """
     settled: list[Settled] = []
-    for tenant_id, rows in usage.by_tenant(records):
+    tenants = usage.by_tenant(records)
+    tariffs = _Tariffs()
+    tariffs.load(row for _tenant_id, rows in tenants for row in rows)
+    for tenant_id, rows in tenants:
         with tenant_scope(tenant_id):
             if usage.tenant_exists(tenant_id, rows):
-                settled += _Batch(tenant_id).run(rows)
+                settled += _Batch(tenant_id, tariffs).run(rows)
     return settled
 
 
 class _Batch:
     """The records of one tenant, inside its scope."""
 
-    def __init__(self, tenant_id: UUID) -> None:
+    def __init__(self, tenant_id: UUID, tariffs: _Tariffs) -> None:
         self.tenant_id = tenant_id
+        self.tariffs = tariffs
         self.accounts: dict[str, ledger.Accounts] = {}
         self.epochs: dict[tuple[str, str], EscrowEpoch] = {}
         # By currency: what goes from the escrow, and from (below zero: to) the wallet, to revenue.
@@ -90,18 +116,15 @@ class _Batch:
     def run(self, rows: list[Row]) -> list[Settled]:
         self._lock()
         found = usage.compare(self.tenant_id, rows)
-        tariffs = _tariffs(self._contents(found))
-        self._open(found, tariffs)
+        contents = self._contents(found)
+        self.tariffs.load(contents)
+        self._open(contents)
         self.counters = Counters(self.tenant_id)
-        self.counters.load(
-            _counter_key(row, tariff)
-            for row in self._contents(found)
-            if (tariff := tariffs.get(row["price_id"] or ""))
-        )
+        self.counters.load(_counter_key(row, tariff) for row in contents if (tariff := self.tariffs.of(row)))
         written, settled = [], []
         for incoming, better, stored in found:
             if better or stored is None or not stored["is_settled"]:
-                row = self._settle(incoming if better or stored is None else stored, stored, tariffs)
+                row = self._settle(incoming if better or stored is None else stored, stored)
                 row["id"] = incoming["id"]
                 written.append(row)
             else:
@@ -124,15 +147,17 @@ class _Batch:
     def _contents(found: list[tuple[Row, bool, Row | None]]) -> list[Row]:
         return [row for incoming, _better, stored in found for row in (incoming, stored) if row]
 
-    def _open(self, found: list[tuple[Row, bool, Row | None]], tariffs: Mapping[str, _Tariff]) -> None:
+    def _open(self, contents: list[Row]) -> None:
         """Lock the accounts, in one order, and with them the epochs."""
-        for code in sorted({tariff.currency for tariff in tariffs.values()}):
+        for code in sorted({tariff.currency for row in contents if (tariff := self.tariffs.of(row))}):
             self.accounts[code] = ledger.lock_accounts(tenant_id=self.tenant_id, code=code)
-        epochs = {row["epoch"] for row in self._contents(found) if row["price_id"]}
+        epochs = {row["epoch"] for row in contents if row["price_id"]}
+        if not epochs:
+            return
         for row in EscrowEpoch.objects.filter(epoch__in=epochs):
             self.epochs[row.epoch, row.currency] = row
 
-    def _settle(self, content: Row, stored: Row | None, tariffs: Mapping[str, _Tariff]) -> Row:
+    def _settle(self, content: Row, stored: Row | None) -> Row:
         """The row to be stored, with what it costs; the batch's sums go along."""
         row = dict(content)
         if stored is not None:
@@ -150,7 +175,7 @@ class _Batch:
             currency="",
             ledger_transaction_id=again["ledger_transaction_id"] if again else None,
         )
-        tariff = tariffs.get(row["price_id"] or "")
+        tariff = self.tariffs.of(row)
         if tariff is None:
             if row["price_id"]:
                 log.error("billing.price_unknown", request_id=row["request_id"], price=row["price_id"])
@@ -261,15 +286,3 @@ class _Batch:
 
 def _counter_key(row: Row, tariff: _Tariff) -> CounterKey:
     return CounterKey(f"{row['started_at'][:7]}-01", tariff.plan_id, tariff.model)
-
-
-def _tariffs(rows: list[Row]) -> dict[str, _Tariff]:
-    """The pinned prices of a batch, by id. One query, none when nothing is charged."""
-    ids = {row["price_id"] for row in rows if row["price_id"]}
-    if not ids:
-        return {}
-    prices = Price.objects.filter(pk__in=ids).select_related("version__plan")
-    return {
-        str(price.pk): _Tariff(price.version.plan_id, price.model, price.version.plan.currency, price.card)
-        for price in prices
-    }

@@ -22,13 +22,13 @@ from tenants.services import demo as demo_tenants
 class Command(BaseCommand):
     """Idempotent: run before every start. Migrations run as the owner of the tables, the rest as the runtime role."""
 
-    help = "Migrate, check that the walls stand, and set up the demo tenants and models."
+    help = "Migrate, check that the walls stand, and set up the demo tenants, prices and models."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """`--output` for the launcher, `--no-demo` for production."""
         parser.add_argument("--output", type=Path, help="where to write what was set up, as JSON")
-        parser.add_argument("--no-demo", action="store_true", help="no demo tenants and models")
+        parser.add_argument("--no-demo", action="store_true", help="no demo tenants, prices and models")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the steps; ends with one sentence when one of them fails."""
