@@ -122,7 +122,7 @@ async def test_the_meters_add_up_to_the_engines_busy_time(engine: Engine) -> Non
     began = time.monotonic_ns()
     drawn: dict[str, Any] = {"temperature": 0.8, "seed": 7}
     requests = [
-        chat(f"What is number {n}?", max_tokens=40, stream=n % 2 == 0, ignore_eos=True) for n in range(24)
+        chat(f"What is number {n}?", max_tokens=16, stream=n % 2 == 0, ignore_eos=True) for n in range(12)
     ]
     requests += [
         chat("Several.", n=3, max_tokens=20, **drawn),
@@ -133,7 +133,7 @@ async def test_the_meters_add_up_to_the_engines_busy_time(engine: Engine) -> Non
     replay = chat("Again?", max_tokens=30, stream=True)
     replay.forced = [first.tokens[0][:10]]
     requests.append(replay)
-    leaving = [chat(f"Endless {n}", max_tokens=1500, ignore_eos=True, stream=n % 2 == 0) for n in range(6)]
+    leaving = [chat(f"Endless {n}", max_tokens=600, ignore_eos=True, stream=n % 2 == 0) for n in range(4)]
 
     async def leave(request: EngineRequest) -> None:
         async def read() -> None:
@@ -159,11 +159,11 @@ async def test_the_meters_add_up_to_the_engines_busy_time(engine: Engine) -> Non
 
 
 async def test_busy_time_is_the_time_that_a_busy_engine_takes(engine: Engine) -> None:
-    """One client that waits for each token: almost all of the time is the engine's."""
+    """While a batch is full, most of the time is the engine's, and never more than all of it."""
     before, began = engine.counters().busy_ns, time.monotonic_ns()
-    await asyncio.gather(*(answer(engine, chat(f"{n}", max_tokens=100, ignore_eos=True)) for n in range(64)))
+    await asyncio.gather(*(answer(engine, chat(f"{n}", max_tokens=40, ignore_eos=True)) for n in range(64)))
     wall = time.monotonic_ns() - began
-    assert 0.5 * wall < engine.counters().busy_ns - before <= wall
+    assert 0.3 * wall < engine.counters().busy_ns - before <= wall
 
 
 async def test_cached_prompt_tokens_cost_nothing(engine: Engine) -> None:
