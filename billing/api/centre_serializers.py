@@ -223,7 +223,7 @@ class ClosedOutput(OutputSerializer):
 class DifferenceOutput(OutputSerializer):
     """Two figures that should be equal."""
 
-    check = serializers.CharField(source="kind")  # type: ignore[assignment]
+    check = serializers.CharField(source="kind")
     subject = serializers.CharField(help_text=_("A tenant's id, or a replica."))
     measure = serializers.CharField()
     left = serializers.IntegerField()

@@ -22,7 +22,7 @@ class Streamed(StreamingHttpResponse):
         self["Cache-Control"] = "no-store"
         self["X-Accel-Buffering"] = "no"  # proxies pass it on as it comes
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:  # type: ignore[override]
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         """The pieces, for ASGI."""
         take: Any = sync_to_async(next)
         while (piece := await take(self._pieces, None)) is not None:
