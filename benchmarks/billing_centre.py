@@ -78,8 +78,8 @@ INSERT INTO billing_usagerollup (id, tenant_id, grain, begin, model, currency, k
 SELECT gen_random_uuid(), %(tenant)s, %(grain)s, %(begin)s::timestamptz + n * %(step)s::interval, 'model-' || m, 'CNY',
   ('00000000-0000-7000-8000-' || lpad(k::text, 12, '0'))::uuid,
   ('00000000-0000-7000-9000-' || lpad((k %% 50)::text, 12, '0'))::uuid,
-  'completed', %(each)s, %(each)s * 500, %(each)s * 50, %(each)s * 300, %(each)s * 2000000, %(each)s * 3500,
-  %(each)s * 5000000
+  'completed', %(each)s::bigint, %(each)s::bigint * 500, %(each)s::bigint * 50, %(each)s::bigint * 300, %(each)s::bigint * 2000000, %(each)s::bigint * 3500,
+  %(each)s::bigint * 5000000
 FROM generate_series(0, %(buckets)s - 1) n, generate_series(0, 3) m, generate_series(0, 99) k
 """
 TAG = """
