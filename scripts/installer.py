@@ -157,6 +157,8 @@ class Installer:
             "bytecode"
         ):  # after the stamp: cut off here, the environment is whole, only slower once
             self._compile()
+        with self._step("printing"):  # no failure: only PDFs of invoices need it, and they say so themselves
+            self._run([sys.executable, str(ROOT / "scripts" / "printing.py")], 300)
         self.progress.line(say("done", seconds=time.monotonic() - self.progress.started))
 
     def _require_disk(self) -> None:

@@ -14,6 +14,7 @@ _SENTENCES = {
     "torch": ("torch for CPU", "CPU 版 torch"),
     "packages": ("{count} packages", "{count} 个软件包"),
     "bytecode": ("compiling for fast starts", "预编译以加快启动"),
+    "printing": ("libraries and fonts for PDFs", "生成 PDF 所需的库与字体"),
     "done": ("installed in {seconds:.0f} s", "安装完成，用时 {seconds:.0f} 秒"),
     "still": ("still {name}, {seconds:.0f} s", "仍在进行：{name}，{seconds:.0f} 秒"),
     # failures: one sentence each, and each says what to do

@@ -158,7 +158,9 @@ def _pdf(invoice: Invoice, lines: list[Line]) -> bytes:
             code="font_missing",
         )
 
-    class OwnFonts(weasyprint.URLFetcher):  # type: ignore[name-defined]
+    from weasyprint import URLFetcher
+
+    class OwnFonts(URLFetcher):
         """Opens the fonts of the page and nothing else.
 
         SECURITY: text of the page comes from tenants; no address in it may be asked for, inside or outside.

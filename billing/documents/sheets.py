@@ -40,6 +40,9 @@ class _Tray:
     def flush(self) -> None:
         """Nothing to do."""
 
+    def close(self) -> None:
+        """Nothing to do."""
+
     def take(self) -> bytes:
         """What was written since the last time."""
         data = b"".join(self.parts)
@@ -56,7 +59,7 @@ def xlsx(
     """A workbook of `pages` of rows below `heading`, in as many sheets as it takes, piece by piece."""
     tray = _Tray()
     sheets = 0
-    with zipfile.ZipFile(tray, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:  # type: ignore[call-overload]
+    with zipfile.ZipFile(tray, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
         rows = (row for page in pages for row in page)
         following = next(rows, None)
         while sheets == 0 or following is not None:

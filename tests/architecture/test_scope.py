@@ -74,6 +74,7 @@ RAW = {
     "billing/services/counters.py": "one UPSERT for a batch's counters, inside the scope of their tenant",
     "billing/services/ledger.py": "one statement for a transaction, its entries and the balances of its tenant",
     "billing/services/verification.py": "sums over a whole ledger, inside a scope",
+    "platform/core/partitions.py": "a migration that copies a table as its owner, behind the same walls",
     "billing/services/usage.py": "one INSERT for many records, inside the scope of their tenant",
     "platform/access/services/usage.py": "one UPDATE for many keys, behind the platform door",
 }
