@@ -68,7 +68,7 @@ STATIC = {
     "lint": tool("ruff", "check", "."),
 }
 TESTS = {
-    "quick tests": pytest("-n", "2", "-m", "not engine and not browser and not stack"),
+    "quick tests": pytest("-n", "2", "--dist", "worksteal", "-m", "not engine and not browser and not stack"),
     "engine tests": pytest("-m", "engine and not browser and not stack"),
     "stack tests": pytest("-m", "stack and not browser"),
     # Their server ends with its thread, in the middle of what it does: connections left open then are no leak.
@@ -78,6 +78,8 @@ TESTS = {
         *("-W", "default::ResourceWarning", "-W", "default::pytest.PytestUnraisableExceptionWarning"),
     ),
 }
+# The share of generated examples that `make quick` looks at; `make test` looks at all.
+QUICK_EXAMPLES = "0.2"
 SETS = {
     "static": list(STATIC),
     "quick": [*STATIC, "quick tests"],
@@ -147,6 +149,8 @@ def main(arguments: list[str]) -> int:
     """Run a set (static, quick, all) or single parts by name."""
     names = [name for argument in arguments or ["all"] for name in SETS.get(argument, [argument])]
     parts = {**STATIC, **TESTS}
+    if arguments == ["quick"]:
+        parts["quick tests"].environment["ATRIUM_TEST_EXAMPLES"] = QUICK_EXAMPLES
     if unknown := [name for name in names if name not in parts]:
         print(f"unknown: {', '.join(unknown)}; known: {', '.join([*SETS, *parts])}", file=sys.stderr)
         return 2
