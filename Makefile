@@ -35,7 +35,7 @@ lint: ## format and lint, without changing anything
 	@exec $(VENV)/python scripts/checks.py format lint templates spelling catalogues
 
 types: ## mypy
-	@exec $(VENV)/python scripts/checks.py types "types of scripts"
+	@exec $(VENV)/python scripts/checks.py types
 
 layers: ## import-linter
 	@exec $(VENV)/python scripts/checks.py layers

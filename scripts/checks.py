@@ -1,5 +1,6 @@
-"""Run the checks and tests behind `make test`, `make quick` and `make check`, one after the other.
+"""Run the checks and tests behind `make test`, `make quick` and `make check`.
 
+Checks that are no test use one core each and run two at a time; tests run after them, one part after the other.
 All parts run even when an early one fails; what failed is said again at the end, the exit status is 1 then, and
 the last line counts: each check that is not a test run counts as one.
 """
@@ -9,6 +10,7 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,20 +55,20 @@ def pytest(*arguments: str) -> Part:
     return Part([sys.executable, "-m", "pytest", "-q", *arguments], tests=True, servers=True)
 
 
+# In the order that they begin in: the long ones first.
 STATIC = {
-    "format": tool("ruff", "format", "--check", "."),
-    "lint": tool("ruff", "check", "."),
-    "types": tool("mypy", *PYTHON_FOLDERS),
-    "types of scripts": Part([str(BIN / "mypy"), "scripts"], environment={"MYPYPATH": "scripts"}),
-    "layers": tool("lint-imports", "--no-cache"),
-    "django": manage("check", "--fail-level", "WARNING"),
+    "types": tool("mypy", *PYTHON_FOLDERS, "scripts"),
     "migrations": manage("makemigrations", "--check", "--dry-run"),
+    "django": manage("check", "--fail-level", "WARNING"),
+    "layers": tool("lint-imports", "--no-cache"),
     "templates": tool("djlint", "--lint", "--quiet", "templates"),
     "spelling": tool("codespell"),
     "catalogues": Part([sys.executable, "scripts/catalogues.py", "check"]),
+    "format": tool("ruff", "format", "--check", "."),
+    "lint": tool("ruff", "check", "."),
 }
 TESTS = {
-    "quick tests": pytest("-n", "2", "-m", "not engine and not browser and not stack"),
+    "quick tests": pytest("-n", "2", "--dist", "worksteal", "-m", "not engine and not browser and not stack"),
     "engine tests": pytest("-m", "engine and not browser and not stack"),
     "stack tests": pytest("-m", "stack and not browser"),
     # Their server ends with its thread, in the middle of what it does: connections left open then are no leak.
@@ -76,6 +78,8 @@ TESTS = {
         *("-W", "default::ResourceWarning", "-W", "default::pytest.PytestUnraisableExceptionWarning"),
     ),
 }
+# The share of generated examples that `make quick` looks at; `make test` looks at all.
+QUICK_EXAMPLES = "0.2"
 SETS = {
     "static": list(STATIC),
     "quick": [*STATIC, "quick tests"],
@@ -83,15 +87,14 @@ SETS = {
 }
 
 
-def run(name: str, part: Part) -> Outcome:
-    """Run one part with its output shown as it comes."""
-    print(
-        f"\n=== {name}: {' '.join(Path(word).name if word.startswith('/') else word for word in part.command)}",
-        flush=True,
-    )
+def run(name: str, part: Part, *, show: bool = True) -> Outcome:
+    """Run one part. Its output is shown as it comes, or in one piece at the end (`show` false)."""
+    head = f"\n=== {name}: {' '.join(Path(word).name if word.startswith('/') else word for word in part.command)}"
+    lines = [f"{head}\n"]
+    if show:
+        print(head, flush=True)
     began = time.monotonic()
     environment = {**os.environ, **part.environment}
-    lines: list[str] = []
     with subprocess.Popen(
         part.command,
         cwd=ROOT,
@@ -103,20 +106,35 @@ def run(name: str, part: Part) -> Outcome:
     ) as process:
         assert process.stdout
         for line in process.stdout:
-            print(line, end="", flush=True)
-            lines = [*lines[-20:], line]
-    status = process.returncode
+            if show:
+                print(line, end="", flush=True)
+            lines.append(line)
+    if not show:
+        print("".join(lines), end="", flush=True)
     seconds = time.monotonic() - began
     if not part.tests:
-        ok = status == 0
+        ok = process.returncode == 0
         return Outcome(ok, seconds, {"passed": int(ok), "failed": int(not ok)})
+    ok, counts = _counted(process.returncode, lines[-1])
+    return Outcome(ok, seconds, counts)
+
+
+def _counted(status: int, summary: str) -> tuple[bool, dict[str, int]]:
+    """Whether a run of tests went well, and its last line as numbers."""
     counts: dict[str, int] = {}
-    for number, word in SUMMARY.findall(lines[-1] if lines else ""):
+    for number, word in SUMMARY.findall(summary):
         counts["failed" if word.startswith("error") else word] = counts.get(word, 0) + int(number)
     ok = status in {0, NO_TESTS_COLLECTED}
     if not ok and not counts.get("failed"):
         counts["failed"] = 1  # it did not even come to a summary
-    return Outcome(ok, seconds, counts)
+    return ok, counts
+
+
+def run_side_by_side(names: list[str]) -> dict[str, Outcome]:
+    """Run checks that are no tests, as many at a time as there are cores, in the order given (longest first)."""
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        running = {name: pool.submit(run, name, STATIC[name], show=False) for name in names}
+        return {name: outcome.result() for name, outcome in running.items()}
 
 
 def browser() -> str | None:
@@ -131,6 +149,8 @@ def main(arguments: list[str]) -> int:
     """Run a set (static, quick, all) or single parts by name."""
     names = [name for argument in arguments or ["all"] for name in SETS.get(argument, [argument])]
     parts = {**STATIC, **TESTS}
+    if arguments == ["quick"]:
+        parts["quick tests"].environment["ATRIUM_TEST_EXAMPLES"] = QUICK_EXAMPLES
     if unknown := [name for name in names if name not in parts]:
         print(f"unknown: {', '.join(unknown)}; known: {', '.join([*SETS, *parts])}", file=sys.stderr)
         return 2
@@ -141,7 +161,10 @@ def main(arguments: list[str]) -> int:
         services.start()
     outcomes: dict[str, Outcome] = {}
     skipped: list[str] = []
+    outcomes.update(run_side_by_side([name for name in names if name in STATIC]))
     for name in names:
+        if name in STATIC:
+            continue
         if name == "browser tests":
             path = browser()
             if path is None:

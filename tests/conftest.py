@@ -18,11 +18,14 @@ from accounts.models import User
 from core.actors import Actor, system
 from tenants.models import Membership, Tenant
 from tests import database
+from tests.examples import examples
 from tests.factories.accounts import UserFactory
 from tests.factories.tenants import MembershipFactory, TenantFactory
 
 # No deadline: how long an example takes depends on what else the machine does.
-settings.register_profile("atrium", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "atrium", max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("atrium")
 
 BACKEND = "accounts.backends.ThrottledModelBackend"

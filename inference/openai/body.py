@@ -15,6 +15,9 @@ from inference.gateway.errors import Rejected
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 _OPENERS = (b"[", b"{")
 _STRUCTURE = re.compile(rb'\\.|["\[\]{}]', re.DOTALL)
+# What might be an integer beyond 64 bits, which neither tickets nor engines can carry.
+_LONG_NUMBER = re.compile(rb"\d{19}")
+_MOST, _LEAST = 2**63 - 1, -(2**63)
 
 
 class ClientGone(Exception):
@@ -70,7 +73,24 @@ def _decode(data: bytes) -> dict[str, Any]:
         raise Rejected(400, "invalid_json", f"The body is not valid JSON: {error}") from error
     if not isinstance(body, dict):
         raise Rejected(400, "invalid_json", "The body must be a JSON object.")
+    if _LONG_NUMBER.search(data) and _beyond_64_bits(body):
+        raise Rejected(400, "invalid_json", "The JSON holds a whole number beyond 64 bits.")
     return body
+
+
+def _beyond_64_bits(body: dict[str, Any]) -> bool:
+    """Whether an integer inside a parameter does not fit. Cost: a walk, of bodies with a long run of digits."""
+    # Those of the first level have bounds of their own, which name the parameter.
+    todo: list[Any] = [value for value in body.values() if isinstance(value, dict | list)]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            todo.extend(value.values())
+        elif isinstance(value, list):
+            todo.extend(value)
+        elif isinstance(value, int) and not _LEAST <= value <= _MOST:
+            return True
+    return False
 
 
 def _depth(data: bytes, enough: int) -> int:

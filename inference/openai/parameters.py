@@ -148,10 +148,19 @@ def _message(value: Any, param: str) -> None:
             _part(part, f"{param}.content[{index}]")
     elif not isinstance(content, str):
         raise refuse(f"{param}.content", "must be a string or a list of parts.", "invalid_type")
-    if "name" in value and value["name"] is not None:
-        text(256)(value["name"], f"{param}.name")
+    for name in ("name", "tool_call_id"):
+        if value.get(name) is not None:
+            text(256)(value[name], f"{param}.{name}")
     if value.get("tool_calls") is not None:
         items(128, _tool_call)(value["tool_calls"], f"{param}.tool_calls")
+
+
+def _without_nulls(value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Null means "not given" in messages, too: clients send answers back with every field that has none."""
+    return [
+        {name: inner for name, inner in message.items() if inner is not None or name == "content"}
+        for message in value
+    ]
 
 
 def _part(value: Any, param: str) -> None:
@@ -163,6 +172,8 @@ def _part(value: Any, param: str) -> None:
 
 
 def _tool_call(value: Any, param: str) -> None:
+    if isinstance(value, dict) and value.get("id") is not None:
+        text(256)(value["id"], f"{param}.id")
     function = value.get("function") if isinstance(value, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise refuse(param, "must be an object with 'id', 'type' and 'function'.", "invalid_type")
@@ -324,6 +335,7 @@ CHAT: dict[str, Check] = {
 }
 COMPLETION: dict[str, Check] = {
     **_SAMPLING,
+    "max_tokens": integer(0, MAX_TOKENS),
     "prompt": prompt,
     "logprobs": integer(0, 20),
     "echo": flag,
@@ -372,6 +384,8 @@ def checked(kind: str, body: dict[str, Any]) -> dict[str, Any]:
         if value is None:
             continue
         check(value, name)
+        if name == "messages":
+            value = _without_nulls(value)
         if name not in _NOT_PASSED_ON:
             passed_on[name] = value
     _together(passed_on)
@@ -383,6 +397,8 @@ def _together(body: dict[str, Any]) -> None:
     most = body.get("max_completion_tokens", body.get("max_tokens"))
     if most is not None and body.get("min_tokens", 0) > most:
         raise refuse("min_tokens", "must not be above the most tokens that may be generated.")
+    if most == 0 and not body.get("echo"):
+        raise refuse("max_tokens", "may be 0 only when 'echo' is true.")
     if "stream_options" in body and not body.get("stream"):
         raise refuse("stream_options", "is only allowed when 'stream' is true.")
     body.get("stream_options", {}).pop("include_obfuscation", None)

@@ -207,6 +207,16 @@ class Replica:
         self._say(job, STARTED, msgspec.json.encode(started))
         self._jobs[ticket.id] = job
         job.task = asyncio.create_task(self._serve(job))
+        job.task.add_done_callback(lambda _task: self._never_begun(job))
+
+    def _never_begun(self, job: _Job) -> None:
+        """End a job whose task was cancelled before its first step: then nothing of `_serve` has run."""
+        if self._jobs.get(job.ticket.id) is not job:
+            return
+        del self._jobs[job.ticket.id]
+        self._room.set()
+        job.outcome, job.code = job.outcome or "cancelled", job.code or "client_gone"
+        self._account(job)
 
     async def _serve(self, job: _Job) -> None:
         outcome, code = "completed", ""

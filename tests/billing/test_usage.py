@@ -18,6 +18,7 @@ from billing.services.usage import ingest
 from core.errors import NotFound
 from core.scoping import ScopeError, platform_scope, tenant_scope
 from tenants.models import Tenant
+from tests.examples import examples
 from tests.factories.billing import UsageRecordFactory
 
 pytestmark = pytest.mark.django_db
@@ -112,7 +113,9 @@ RECORDS = st.lists(
 
 
 @given(records=RECORDS, data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_any_duplication_and_order_of_batches_gives_the_same_rows(
     acme: Tenant, globex: Tenant, records: list[tuple[int, dict[str, Any]]], data: st.DataObject
 ) -> None:

@@ -17,6 +17,7 @@ from inference.chat import transcript as module
 from inference.chat.partials import Fenced, Partial, PartialStore
 from inference.chat.transcript import Diverged, End, Transcript
 from tests.chat.scripted import Script, ScriptedStream
+from tests.examples import examples
 
 # Letters of one to four bytes, one that needs two UTF-16 units, a combining mark and a line feed.
 TEXT = st.text(alphabet="ab 中é😀\u0301\n", min_size=1, max_size=40)
@@ -77,7 +78,9 @@ def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_unhurried")
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     text=TEXT,
     runs=st.lists(

@@ -16,6 +16,7 @@ from inference.worker.engines import simulated_answers as answers
 from inference.worker.engines.simulated import SEED_TEXT, SimulatedEngine
 from inference.worker.port import Chunk, EngineDead, EngineRequest, Event
 from tests.engines.asking import answer, ask, chat, error_of, eventually
+from tests.examples import examples
 
 STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 Start = Callable[..., Awaitable[SimulatedEngine]]
@@ -63,7 +64,7 @@ async def test_its_text_is_read_aloud_from_somewhere_and_over_again(start: Start
 
 
 @given(text=st.text(min_size=1, max_size=200))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_the_pieces_of_a_text_are_the_text(text: str) -> None:
     if not text.strip():
         with pytest.raises(ValueError, match="no words"):
@@ -91,7 +92,7 @@ async def test_different_prompts_and_seeds_give_different_answers(start: Start) 
     text=st.text("abc ", min_size=1, max_size=40).filter(lambda text: text.strip()),
     limit=st.integers(1, 30),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_nothing_of_a_stop_string_is_ever_let_out(stops: list[str], text: str, limit: int) -> None:
     vocabulary = answers.Vocabulary(text)
     free = vocabulary.text([place % vocabulary.size for place in range(limit)])

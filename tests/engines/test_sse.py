@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.worker.engines.sse import EventTooLarge, ServerEvent, SSEParser
+from tests.examples import examples
 
 
 def parse(pieces: list[bytes], limit: int = 1 << 20) -> tuple[list[ServerEvent], bool]:
@@ -81,7 +82,7 @@ def test_an_event_carries_its_name() -> None:
     cuts=st.lists(st.integers(0, 400), max_size=20),
     limit=st.sampled_from([4, 8, 1000]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_any_cutting_gives_the_same_events(
     lines: list[bytes], ends: list[bytes], mark: bool, cuts: list[int], limit: int
 ) -> None:
@@ -95,7 +96,7 @@ def test_any_cutting_gives_the_same_events(
 
 
 @given(stream=st.binary(max_size=200), size=st.integers(1, 7))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_any_bytes_at_all_are_read_the_same_in_small_pieces(stream: bytes, size: int) -> None:
     pieces = [stream[start : start + size] for start in range(0, len(stream), size)]
     assert parse(pieces) == parse([stream])

@@ -67,6 +67,9 @@ def refusal(kind: str, body: dict[str, Any]) -> Rejected:
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
         ({"messages": MESSAGES * 3_000}, "messages"),
+        ({"messages": [{"role": "tool", "content": "x", "tool_call_id": {}}]}, "messages[0].tool_call_id"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{"id": 5, "function": {"name": "f"}}]}]},
+         "messages[0].tool_calls[0].id"),
         # Server-side request forgery: vLLM would fetch what a part points to.
         ({"messages": [{"role": "user", "content": [
             {"type": "image_url", "image_url": {"url": "http://169.254.169.254/"}}]}]}, "messages[0].content[0]"),
@@ -109,6 +112,21 @@ def test_what_clients_really_send_passes() -> None:
     assert "service_tier" not in body
     assert "max_tokens" not in body
     assert body["n"] == 2
+
+
+def test_null_in_a_message_means_not_given_as_clients_send_answers_back() -> None:
+    said = {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function",
+            "function": {"name": "f", "arguments": "{}"}}], "refusal": None, "audio": None, "annotations": None,
+            "function_call": None, "name": None}  # fmt: skip
+    body = checked("chat", {**CHAT, "messages": [*MESSAGES, said]})
+    assert set(body["messages"][1]) == {"role", "content", "tool_calls"}
+
+
+def test_scoring_a_prompt_generates_nothing() -> None:
+    asked = {"model": "m", "prompt": "x", "max_tokens": 0, "logprobs": 1}
+    assert checked("completion", {**asked, "echo": True})["max_tokens"] == 0
+    assert refusal("completion", asked).param == "max_tokens"
+    assert refusal("chat", {**CHAT, "max_tokens": 0}).param == "max_tokens"
 
 
 def test_priority_and_cache_salt_are_the_platforms_to_set() -> None:

@@ -118,6 +118,13 @@ async def test_two_authorization_headers_are_not_chosen_from(edge: Edge) -> None
         (b"[]", 400, "invalid_json"),
         (b'{"a": NaN}', 400, "invalid_json"),
         (b'{"model": "\xff"}', 400, "invalid_json"),
+        # What neither a ticket nor an engine can carry.
+        (
+            b'{"model": "sim", "messages": [{"role": "user", "content": "x"}], "response_format": {"type":'
+            b' "json_schema", "json_schema": {"name": "x", "schema": {"minimum": 1' + b"0" * 40 + b"}}}}",
+            400,
+            "invalid_json",
+        ),
         (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, 400, "invalid_json"),
         (b'{"model": "sim"}', 400, "missing_required_parameter"),
         (

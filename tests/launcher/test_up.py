@@ -19,6 +19,7 @@ from tests.launcher.platform_standin import Standin, alive, until
 NAMES = {"postgres", "valkey", "engine", "web", "jobs", "beat"}
 
 
+@pytest.mark.stack
 def test_it_comes_up_survives_every_kill_and_leaves_nothing_behind(standin: Standin) -> None:
     ready = standin.start().ready()
     assert ready["base_url"] == f"http://127.0.0.1:{standin.port}"
@@ -88,6 +89,7 @@ def test_a_killed_launcher_leaves_nothing_that_the_next_one_trips_over(standin: 
     assert not any(alive(process["pid"]) for process in before)
 
 
+@pytest.mark.stack
 def test_a_second_start_on_the_same_home_is_refused(standin: Standin) -> None:
     standin.start().ready()
     second = subprocess.run(

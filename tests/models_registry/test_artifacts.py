@@ -18,6 +18,7 @@ from pytest_django import Settings
 
 from models_registry import artifacts, weights
 from models_registry.errors import ArtifactRefused
+from tests.examples import examples
 from tests.models_registry.files import CONFIG, make_model, safetensors, with_header
 
 
@@ -323,7 +324,9 @@ def test_a_folder_nested_too_deeply_is_refused(model: Path) -> None:
 
 
 @given(content=st.binary(max_size=200))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_no_bytes_make_the_reader_do_anything_but_refuse_or_accept(model: Path, content: bytes) -> None:
     for candidate in (content, with_header(content, bytes(8))):
         (model / "model.safetensors").write_bytes(candidate)

@@ -11,7 +11,7 @@ from core.scoping import platform_scope
 from models_registry import artifacts, engine_arguments
 from models_registry.models import Deployment, ModelVersion
 from models_registry.selectors import routes_for
-from models_registry.services import demo
+from models_registry.services import demo, deployments
 from models_registry.services import models as model_services
 from tenants.models import Tenant
 from tests.models_registry.files import make_model, safetensors
@@ -58,6 +58,25 @@ def test_again_nothing_changes(weights: Path) -> None:
     demo.seed()
     assert "already" in demo.seed()[0]
     assert state() == [(1, "online", True)]
+
+
+def test_without_an_engine_nothing_is_offered_until_there_is_one(weights: Path, acme: Tenant) -> None:
+    make_model(weights)
+    assert "stopped" in demo.seed(engine_installed=False)[-1]
+    assert routes_for(tenant_id=acme.pk) == []
+    demo.seed(engine_installed=False)
+    assert state() == [(1, "online", False)]
+    assert "runs again" in demo.seed()[-1]
+    assert [route.name for route in routes_for(tenant_id=acme.pk)] == ["atrium-starter"]
+
+
+def test_what_an_operator_stopped_stays_stopped(weights: Path) -> None:
+    make_model(weights)
+    demo.seed()
+    with platform_scope(reason="tests"):
+        deployments.stop(deployment=Deployment.objects.get(), actor=demo.ACTOR, reason="too loud")
+    demo.seed()
+    assert state() == [(1, "online", False)]
 
 
 def test_changed_weights_become_a_new_version_in_the_old_ones_place(weights: Path, acme: Tenant) -> None:

@@ -112,6 +112,27 @@ def test_it_calls_tools(client: openai.OpenAI, choice: Any, stream: bool) -> Non
     assert isinstance(json.loads(arguments)["city"], str)
 
 
+def test_a_call_that_is_insisted_on_keeps_to_the_tools_schema(client: openai.OpenAI) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    answer = client.chat.completions.create(
+        model=CHAT,
+        messages=QUESTION,
+        tools=[{"type": "function", "function": {"name": "add", "parameters": schema}}],
+        tool_choice={"type": "function", "function": {"name": "add"}},
+        temperature=0,
+        max_tokens=100,
+    )
+    call: Any = (answer.choices[0].message.tool_calls or [])[0]
+    assert isinstance(json.loads(call.function.arguments)["a"], int)
+
+
+def test_a_refusal_tells_nothing_of_the_machine(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.embeddings.create(model=EMBED, input="x", dimensions=64)
+    assert EMBED in caught.value.message
+    assert "/" not in caught.value.message
+
+
 def test_it_answers_in_a_json_schema(client: openai.OpenAI) -> None:
     schema = {
         "type": "object",

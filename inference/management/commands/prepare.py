@@ -55,7 +55,7 @@ class Command(BaseCommand):
 
     def _models(self) -> list[dict[str, str]]:
         """Register the demo's models; those that can be called, by name and task."""
-        for line in demo_models.seed():
+        for line in demo_models.seed(engine_installed=settings.ENGINE_INSTALLED):
             self.stdout.write(line)
         serving = {deployment.version.model.name for deployment in serving_deployments()}
         return [

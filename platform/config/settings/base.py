@@ -246,6 +246,8 @@ UNFOLD = {
 MODEL_ROOTS = [
     Path(folder).resolve() for folder in env.str("ATRIUM_MODEL_ROOTS", default="").split(":") if folder
 ] or [ROOT / "starter_model", ATRIUM_HOME / "models"]
+# False where the platform was started without vLLM (ENGINE=none): the demo's models then wait, stopped.
+ENGINE_INSTALLED = env.str("ATRIUM_ENGINE", default="") != "none"
 ALLOW_SIMULATED_ENGINE = env.bool("ATRIUM_ALLOW_SIMULATED_ENGINE", default=False)
 # Remote engines may speak to these private networks (CIDR); public https addresses are always allowed.
 REMOTE_ENGINE_NETWORKS = env.list("ATRIUM_REMOTE_ENGINE_NETWORKS", default=[])

@@ -7,6 +7,7 @@ rewritten here (design: data plane §6). Versions: 0.32 on CPU, 0.33 and later o
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextvars import ContextVar
 from typing import Any
@@ -30,7 +31,12 @@ from inference.worker.port import (
 log = structlog.get_logger(__name__)
 
 # The public name that the answer of the running task must carry.
-_public_name: ContextVar[str] = ContextVar("public_name")
+_public_name: ContextVar[str] = ContextVar("public_name", default="the model")
+# The folder of its model, which no message may tell.
+_path: ContextVar[str] = ContextVar("path", default="")
+# What vLLM's own cleaning leaves of a path: "/data<path>", with a time and a line where a library logs.
+_PATH = re.compile(r"(?:/[\w.@-]+)*<path>(?:/[\w.@-]+)*")
+_SOURCE = re.compile(r"\[\d\d:\d\d:\d\d\] \S+:\d+: ")
 
 
 class VllmEngine:
@@ -81,6 +87,7 @@ class VllmEngine:
         tap = Tap(request)
         current_tap.set(tap)
         _public_name.set(request.body.get("model", ""))
+        _path.set(self._path)
         stream: AsyncGenerator[str, None] | None = None
         try:
             answer = await self._serve.answer(request)
@@ -154,7 +161,7 @@ async def _events(stream: AsyncGenerator[str, None], tap: Any) -> AsyncIterator[
 
 def _failure(status: int, error: dict[str, Any]) -> Failure:
     """vLLM's error (`BadRequestError`, a number as code) in OpenAI's words (`invalid_request_error`)."""
-    message = str(error.get("message", "The engine could not serve the request."))
+    message = _cleaned(str(error.get("message", "The engine could not serve the request.")))
     if status >= 500:
         kind, code = "server_error", "engine_error"
     elif status == 404:
@@ -164,6 +171,15 @@ def _failure(status: int, error: dict[str, Any]) -> Failure:
         code = "context_length_exceeded" if "context length" in message else "invalid_value"
     body = {"error": {"message": message, "type": kind, "param": error.get("param"), "code": code}}
     return Failure(status, msgspec.json.encode(body))
+
+
+def _cleaned(message: str) -> str:
+    """vLLM's words without where the model lies on this machine and where in a library the error arose."""
+    message = _SOURCE.sub("", message)
+    path = _path.get()
+    if path:
+        message = message.replace(path, _public_name.get())
+    return _PATH.sub(_public_name.get(), message)
 
 
 class _Serving:
@@ -273,7 +289,7 @@ class _Serving:
         if request.kind == "chat" and hasattr(self, "_chat"):
             from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 
-            return await self._chat.create_chat_completion(ChatCompletionRequest(**body))
+            return await self._chat.create_chat_completion(ChatCompletionRequest(**_with_pinned_tools(body)))
         if request.kind == "completion" and hasattr(self, "_completion"):
             from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 
@@ -286,8 +302,25 @@ class _Serving:
         raise ValueError(f"This model does not serve {request.kind} requests.")
 
 
+def _with_pinned_tools(body: dict[str, Any]) -> dict[str, Any]:
+    """A call that the client insists on keeps to the tool's schema, unless the tool says `strict: false`.
+
+    vLLM holds only `strict: true` tools to their schemas; a small model then calls with what it likes.
+    """
+    if body.get("tool_choice") in (None, "none", "auto"):
+        return body
+    tools = [
+        {**tool, "function": {**tool["function"], "strict": True}}
+        if tool["function"].get("strict") is None
+        else tool
+        for tool in body.get("tools") or ()
+    ]
+    return {**body, "tools": tools}
+
+
 def _invalid(error: ValidationError) -> Failure:
+    """What pydantic says first, under the parameter's name alone: the rest of the path names vLLM's own types."""
     first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    message = f"{where}: {first['msg']}" if where else str(first["msg"])
+    where = str(first["loc"][0]) if first["loc"] else ""
+    message = f"Invalid '{where}': {first['msg']}." if where else str(first["msg"])
     return _failure(400, {"message": message, "param": where or None})
