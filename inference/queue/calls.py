@@ -50,7 +50,9 @@ class TenantStatus:
     waiting: int
     running: int
     turn: int | None  # tenants whose turn comes before; None when nothing of the tenant waits
-    share: float  # of the service: the tenant's weight over the weights of all that are active, its own included
+    share: (
+        float  # of the service: the tenant's weight over the weights of all that are active, its own included
+    )
     first_wait_ms: int | None  # until the next of its waiting requests is taken
     new_wait_ms: int | None  # until a request that is sent now is taken
 

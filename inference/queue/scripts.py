@@ -205,7 +205,8 @@ end
 """
 
 # ARGV: prefix, now, id, payload, tenant, limit, weight in thousandths, band, priority, prompt tokens, deadline ms.
-# Returns {1, waiting requests of the tenant} or, when its queue is full, {0, waiting, ms until the last is taken or -1}.
+# Returns {1, waiting requests of the tenant} or, when its queue is full, {0, waiting, ms until the last is taken
+# or -1}.
 ENQUEUE = (
     _COMMON
     + f"""
