@@ -37,10 +37,10 @@ class QueueFull(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What a pull gave: `payloads` (`wire.Ticket`), and whether a tenant waits that has nothing running."""
+    """What a pull gave: `payloads` (`wire.Ticket`), and whether more than one tenant waits."""
 
     payloads: list[bytes]
-    hungry: bool
+    others: bool
 
 
 @dataclass(frozen=True, slots=True)

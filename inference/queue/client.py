@@ -66,8 +66,8 @@ class RequestQueue:
         """Requests in the order of the queue; they belong to `replica` from now on.
 
         Up to `room`, and none any more once their prompts have used up `tokens`; then up to `express` more while the
-        tenant whose turn it is has nothing running. After an error, ask again with the same `number`: what the lost
-        answer held comes again, and nothing is lost.
+        tenant whose turn it is runs nothing, or less than half of its part of what runs. After an error, ask again
+        with the same `number`: what the lost answer held comes again, and nothing is lost.
         """
         keys = self.keys(deployment)
         arguments = calls.pull(keys, replica, number, room=room, express=express, tokens=tokens)

@@ -253,9 +253,9 @@ return {{1, waiting + 1}}
 )
 
 # ARGV: prefix, now, replica, room, express, prompt tokens that there is room for, number of this pull.
-# Takes up to `room` requests, and up to `express` more while the tenant whose turn it is has nothing running.
-# A request whose deadline has passed comes too, and is not charged for. A repeated number gives the same again.
-# Returns {payloads, 1 when a tenant waits that has nothing running}.
+# Takes up to `room` requests, and up to `express` more while the tenant whose turn it is runs nothing, or less than
+# half of its part of what runs. A request whose deadline has passed comes too, and is not charged for. A repeated
+# number gives the same again. Returns {payloads, 1 when more than one tenant waits}.
 PULL = (
     _COMMON
     + """
@@ -281,22 +281,28 @@ local function head()
   if not band then return nil end
   local first = call('ZRANGE', P .. 'order:' .. band, 0, 0, 'WITHSCORES')
   local hungry = call('ZRANGE', P .. 'hungry:' .. band, 0, 0, 'WITHSCORES')
-  if #hungry > 0 and tonumber(hungry[2]) <= tonumber(first[2]) then return hungry[1], true end
-  return first[1], false
+  if #hungry > 0 and tonumber(hungry[2]) <= tonumber(first[2]) then return hungry[1] end
+  return first[1]
+end
+
+local function is_behind(a)
+  if a.r == 0 then return true end
+  local all = tonumber(call('HGET', TOTALS, 'weight:' .. a.b) or '0')
+  return 2 * a.r * all < a.w * call('HLEN', RUNNING)
 end
 
 local now, regular = now_ms(), 0
 while true do
-  local tenant, hungry = head()
+  local tenant = head()
   if not tenant then break end
+  local a = load_account(tenant)
   if regular < room and tokens > 0 then
     regular = regular + 1
-  elseif hungry and express > 0 then
+  elseif express > 0 and is_behind(a) then
     express = express - 1
   else
     break
   end
-  local a = load_account(tenant)
   local queue = P .. 'queue:' .. tenant
   local id = call('ZPOPMIN', queue)[1]
   local s = load_served(id)
@@ -340,7 +346,8 @@ if base > REBASE then
     call('HSET', LAST, band, '=' .. exact(tonumber(string.sub(last, 2)) - base))
   end
 end
-return {taken, call('EXISTS', P .. 'hungry:' .. band)}
+local others = call('ZCARD', BANDS) > 1 or call('ZCARD', P .. 'order:' .. band) > 1
+return {taken, others and 1 or 0}
 """
 )
 

@@ -86,8 +86,8 @@ class Counters:
 
 
 def express_of(capacity: int) -> int:
-    """How many requests an engine of this capacity takes above it: an eighth, at least one."""
-    return max(1, capacity // 8)
+    """How many requests an engine of this capacity takes above it: a quarter, at least one."""
+    return max(1, capacity // 4)
 
 
 class EngineDead(RuntimeError):
@@ -98,8 +98,8 @@ class Engine(Protocol):
     """One engine of one replica. All methods run on the replica's event loop."""
 
     capacity: int  # requests that the engine batches at once; more wait in the tenants' queue
-    # Requests that it takes above `capacity`, so that a tenant with nothing running need not wait for a neighbour's
-    # long answers to end (law L9). They come with EngineRequest.express and are begun at once.
+    # Requests that it takes above `capacity`, so that a tenant that runs little need not wait for a neighbour's long
+    # answers to end (law L9). They come with EngineRequest.express and are begun at once.
     express: int
     # Prompt tokens that may be waiting for their first step inside the engine, where tenants are not told apart any
     # more; 0 where the engine reads prompts without a queue of its own.

@@ -40,8 +40,8 @@ WEB_CHECK_S = 1.0
 WEB_DEAD_MS = 4_000
 DRAIN_S = 30.0
 IDLE_PULL_S = 2.0  # a wake-up that got lost costs at most this
-# While the batch is full, the queue is asked for requests of tenants that have nothing running: this long after
-# something came, and this often while such a tenant waits for its turn.
+# While the batch is full, the queue is asked for requests of tenants that run less than their part: this long after
+# something came, and this often while more than one tenant waits.
 EXPRESS_PAUSE_S = 0.002
 EXPRESS_POLL_S = 0.01
 # How often tenants are charged for the answers' tokens; the charge travels with the message of an engine step.
@@ -181,11 +181,11 @@ class Replica:
             for payload in pulled.payloads:
                 self._accept(decode_ticket(payload))
             if not pulled.payloads:
-                await self._until_more(hungry=pulled.hungry)
+                await self._until_more(others=pulled.others)
 
-    async def _until_more(self, *, hungry: bool) -> None:
+    async def _until_more(self, *, others: bool) -> None:
         """Until asking the queue again may give something."""
-        wait_s = EXPRESS_POLL_S if self._full and hungry else IDLE_PULL_S
+        wait_s = EXPRESS_POLL_S if self._full and others else IDLE_PULL_S
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), wait_s)
         if self._full and not self._stop.is_set():

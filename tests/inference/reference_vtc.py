@@ -98,8 +98,19 @@ class Vtc:
         self.numbers += 1
         self.requests[name] = Request(name, tenant, priority, self.numbers, prompt, deadline_ms)
 
-    def head(self) -> tuple[Tenant, bool] | None:
-        """The tenant whose turn it is (by name among equals), and whether it has nothing running."""
+    def is_behind(self, tenant: Tenant) -> bool:
+        """Whether the tenant runs nothing, or less than half of its part of what runs."""
+        mine = self.running(tenant.name)
+        active = [
+            t
+            for t in self.tenants.values()
+            if t.band == tenant.band and (self.waiting(t.name) or self.running(t.name))
+        ]
+        everything = sum(r.state == "running" for r in self.requests.values())
+        return mine == 0 or 2 * mine * sum(t.weight for t in active) < tenant.weight * everything
+
+    def head(self) -> Tenant | None:
+        """The tenant whose turn it is; among equals first one that has nothing running, then by name."""
         bands = sorted({t.band for t in self.tenants.values() if self.waiting(t.name)})
         if not bands:
             return None
@@ -107,15 +118,15 @@ class Vtc:
         least = min(t.counter for t in waiters)
         equals = sorted((t for t in waiters if t.counter == least), key=lambda t: t.name)
         hungry = [t for t in equals if not self.running(t.name)]
-        return (hungry[0], True) if hungry else (equals[0], False)
+        return hungry[0] if hungry else equals[0]
 
     def pull(self, replica: str, room: int, express: int, now_ms: int) -> list[str]:
         taken: list[str] = []
         while (head := self.head()) is not None:
-            tenant, hungry = head
+            tenant = head
             if len(taken) < room:
                 pass
-            elif hungry and express > 0:
+            elif express > 0 and self.is_behind(tenant):
                 express -= 1
             else:
                 break

@@ -79,7 +79,7 @@ class Drive:
         found: dict[bytes, bytes] = self.queue.client.hgetall(self.queue.keys.accounts)  # type: ignore[assignment]
         return {name.decode(): float(text.split()[0]) for name, text in found.items()}
 
-    def names(self) -> set[str]:
+    def key_names(self) -> set[str]:
         prefix = self.queue.keys.prefix
         return {
             key.decode().removeprefix(prefix)
@@ -87,7 +87,7 @@ class Drive:
         }
 
     def clear(self) -> None:
-        for key in self.names():
+        for key in self.key_names():
             self.queue.client.delete(self.queue.keys.prefix + key)
 
 
@@ -108,8 +108,8 @@ class AgainstTheReference(RuleBasedStateMachine):
     def teardown(self) -> None:
         for request in list(self.drive.vtc.requests.values()):
             self.drive.finish(request.id)
-        assert not self.drive.names() & {"requests", "running", "served", "bands"}
-        assert not [key for key in self.drive.names() if key.startswith(("queue:", "order:", "hungry:"))]
+        assert not self.drive.key_names() & {"requests", "running", "served", "bands"}
+        assert not [key for key in self.drive.key_names() if key.startswith(("queue:", "order:", "hungry:"))]
         totals = self.drive.queue.client.hkeys(self.drive.queue.keys.totals)
         assert not [name for name in totals if name.startswith((b"weight", b"waiting"))]  # type: ignore[union-attr]
         self.drive.clear()
@@ -273,14 +273,19 @@ def test_priority_orders_requests_inside_a_tenant_only(drive: Drive) -> None:
     assert order.index(other) < 2
 
 
-def test_express_serves_only_whoever_has_nothing_running_and_whose_turn_it_is(drive: Drive) -> None:
-    for _ in range(5):
+def test_express_serves_only_whoever_runs_little_and_whose_turn_it_is(drive: Drive) -> None:
+    for _ in range(12):
         drive.add("flood", prompt_tokens=10)
-    assert len(drive.pull(2, express=1)) == 2
-    drive.add("quiet", prompt_tokens=10)
+    assert len(drive.pull(7, express=2)) == 7, "nobody is behind"
+    for _ in range(4):
+        drive.add("quiet", prompt_tokens=1)
     assert [drive.vtc.requests[name].tenant for name in drive.pull(0, express=1)] == ["quiet"]
-    drive.add("quiet")
-    assert drive.pull(0, express=1) == [], "it has something running now"
+    assert [drive.vtc.requests[name].tenant for name in drive.pull(0, express=9)] == ["quiet"] * 2
+    assert drive.pull(0, express=9) == [], "three of ten is more than half of its part"
+    drive.use({"r00012": (1, 500)})
+    drive.finish("r00013")
+    drive.finish("r00014")
+    assert drive.pull(0, express=9) == [], "it is the other's turn"
 
 
 def test_prompts_that_fill_the_engine_keep_the_rest_waiting(drive: Drive) -> None:
@@ -390,7 +395,7 @@ def test_tenants_that_rest_are_forgotten_after_a_while_and_so_is_all_else(drive:
         drive.finish(drive.add(tenant))
     assert set(drive.counters()) == {"a", "b", "c"}
     client, keys = drive.queue.client, drive.queue.keys
-    left = drive.names()
+    left = drive.key_names()
     assert left == {"accounts", "resting", "last", "totals", "wake"}
     assert all(0 < client.pttl(keys.prefix + name) <= 2 * scripts.RESTED_MS for name in left)  # type: ignore[operator]
     drive.now += scripts.RESTED_MS + 1

@@ -64,7 +64,7 @@ async def test_l9_a_quiet_tenants_request_begins_at_once_beside_a_flood(edge: Ed
             assert answer.status_code == 200
             assert len(engine.begun) == 8 + turn, "not one of the flood's was begun meanwhile"
         assert engine.most == 9
-        assert engine.begun[-1].express
+        assert engine.begun[-1].express  # the flood fills all slots
         for task in flood:
             task.cancel()
         await asyncio.gather(*flood, return_exceptions=True)
