@@ -32,7 +32,7 @@ class Machine:
     step_ms: float = 25.0
     first_token_ms: float = 100.0
     unread_tokens: int = 4_096
-    charge_ms: float = 250.0  # how often tenants are charged for what has come out
+    charge_ms: float = 50.0  # how often tenants are charged for what has come out
 
     @property
     def express(self) -> int:

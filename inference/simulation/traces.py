@@ -102,11 +102,11 @@ def heavy_tail(shape: Shape) -> Trace:
 
 
 def flood(shape: Shape) -> Trace:
-    """One tenant sends `rate` long requests a second; the others send short ones, a twentieth of `rate` together."""
+    """One tenant sends `rate` long requests a second; the others send short ones, a fiftieth of `rate` together."""
     random_ = random.Random(shape.seed)  # noqa: S311 - a simulation
     names = _names(shape.tenants)
     short = Shape(
-        shape.tenants, shape.seconds, shape.rate / 20, shape.prompt // 4, shape.completion // 4, shape.seed
+        shape.tenants, shape.seconds, shape.rate / 50, shape.prompt // 4, shape.completion // 4, shape.seed
     )
     found = [
         *_steady(shape, random_, ["flood"], shape.rate),

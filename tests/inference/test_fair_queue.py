@@ -209,7 +209,7 @@ def test_l7_backlogged_tenants_stay_within_the_bound_all_along(
 
     backlog()
     furthest = 0.0
-    for _ in range(250):
+    for _ in range(120):
         running |= dict.fromkeys(drive.pull(capacity - len(running)), 0)
         assert len(running) == capacity, "L8: no slot idles while anyone waits"
         for name in running:
@@ -222,7 +222,7 @@ def test_l7_backlogged_tenants_stay_within_the_bound_all_along(
         furthest = max(furthest, abs(a - b))
         assert abs(a - b) <= bound
     assert furthest > 0
-    assert min(tenant.service for tenant in drive.vtc.tenants.values()) > 10 * longest
+    assert min(tenant.service for tenant in drive.vtc.tenants.values()) > 5 * longest
     counters = drive.counters()
     assert {name: pytest.approx(t.counter) for name, t in drive.vtc.tenants.items()} == counters
 
@@ -279,6 +279,7 @@ def test_express_serves_only_whoever_runs_little_and_whose_turn_it_is(drive: Dri
     assert len(drive.pull(7, express=2)) == 7, "nobody is behind"
     for _ in range(4):
         drive.add("quiet", prompt_tokens=1)
+    drive.use({"r00000": (10, 100)})
     assert [drive.vtc.requests[name].tenant for name in drive.pull(0, express=1)] == ["quiet"]
     assert [drive.vtc.requests[name].tenant for name in drive.pull(0, express=9)] == ["quiet"] * 2
     assert drive.pull(0, express=9) == [], "three of ten is more than half of its part"
