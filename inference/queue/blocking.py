@@ -29,7 +29,7 @@ class BlockingQueue:
     def enqueue(self, ticket: Ticket, limit: int, *, now_ms: int = 0) -> int:
         """As `RequestQueue.enqueue`."""
         arguments = calls.enqueue(self.keys, ticket, limit, now_ms=now_ms)
-        return calls.enqueued(self._enqueue(self.keys.fair, arguments))  # type: ignore[arg-type]
+        return calls.enqueued(self._enqueue(self.keys.fair, arguments))
 
     def take(
         self,
@@ -55,7 +55,7 @@ class BlockingQueue:
     def cancel(self, request_id: str, *, now_ms: int = 0) -> str | None:
         """As `RequestQueue.cancel`."""
         answer = self._cancel(self.keys.fair, calls.cancel(self.keys, request_id, now_ms=now_ms))
-        return None if answer is None else answer.decode()  # type: ignore[union-attr]
+        return None if answer is None else answer.decode()
 
     def requeue(self, ticket: Ticket, lost_replica: str, *, now_ms: int = 0) -> bool:
         """As `RequestQueue.requeue`."""
@@ -74,4 +74,4 @@ class BlockingQueue:
     def status(self, tenant: str, *, weight: float = 1.0, band: int = 0, now_ms: int = 0) -> TenantStatus:
         """As `RequestQueue.status`."""
         arguments = calls.status(self.keys, tenant, weight=weight, band=band, now_ms=now_ms)
-        return calls.status_from(self._status(self.keys.fair, arguments))  # type: ignore[arg-type]
+        return calls.status_from(self._status(self.keys.fair, arguments))

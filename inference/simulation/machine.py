@@ -80,15 +80,15 @@ class Run:
         self._at(self.machine.charge_ms, _CHARGE, None)
         left = len(self.jobs)
         while left:
-            now, _number, kind, job = heapq.heappop(self._events)
-            if kind == _CHARGE or job is None:
+            now, _number, kind, subject = heapq.heappop(self._events)
+            if subject is None:
                 self._charge(now)
             elif kind == _ARRIVE:
-                left -= not self._arrive(job, now)
+                left -= not self._arrive(subject, now)
             elif kind == _READ:
-                self._finish_reading(job, now)
+                self._finish_reading(subject, now)
             else:
-                self._end(job, now)
+                self._end(subject, now)
                 left -= 1
         return self.jobs
 

@@ -45,9 +45,12 @@ class Job:
 class Scheduler(Protocol):
     """Between arrivals and replicas."""
 
-    waiting: int
     express: bool  # whether it takes requests above a replica's slots
     others: bool  # more than one tenant waits, as far as the last `take` knows
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
 
     def add(self, job: Job, now_ms: float) -> bool:
         """A request has arrived; False when it is refused."""
@@ -73,15 +76,20 @@ class Fair:
         self._weights = weights
         self._jobs: dict[str, Job] = {}
         self._numbers = itertools.count()
-        self.waiting = 0
+        self._waiting = 0
         self.express = express
         self.others = False
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return self._waiting
 
     def add(self, job: Job, now_ms: float) -> bool:
         """See Scheduler."""
         self._queue.enqueue(self._ticket(job), 2**31, now_ms=_clock(now_ms))
         self._jobs[job.id] = job
-        self.waiting += 1
+        self._waiting += 1
         return True
 
     def take(self, replica: int, room: int, express: int, tokens: int, now_ms: float) -> list[Job]:
@@ -95,7 +103,7 @@ class Fair:
             now_ms=_clock(now_ms),
         )
         self.others = pulled.others
-        self.waiting -= len(pulled.payloads)
+        self._waiting -= len(pulled.payloads)
         return [self._jobs[decode_ticket(payload).id] for payload in pulled.payloads]
 
     def charge(self, used: dict[str, tuple[int, int]], now_ms: float) -> None:
