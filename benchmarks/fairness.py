@@ -158,6 +158,7 @@ class Clients:
             for _name, entries in (
                 await self.reading.xread({outbox(self.web): last}, block=1000, count=1000) or ()
             ):
+                last = entries[-1][0]
                 for _entry_id, fields in entries:
                     for frame in decode_frames(fields[b"f"]):
                         now = time.perf_counter()
