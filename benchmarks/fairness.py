@@ -2,7 +2,7 @@
 
 `python benchmarks/fairness.py [scripts|quiet|throughput]`, all three by default; below three minutes.
 
-scripts: the queue's Lua at 10, 1,000 and 100,000 waiting tenants. µs per call, the round trip over a socket included.
+scripts: the queue's Lua at 10, 1,000 and 100,000 waiting tenants, in µs of Valkey's processor per call.
 quiet: a real replica on the simulated engine, a tenant that floods it and one that asks now and then: time to first
 token, p99, beside each other and alone.
 throughput: the same replica and the same flood, once with the fair order and once with every request in one queue,
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -60,64 +59,63 @@ def a_ticket(deployment: str, tenant: str, name: str, web: str = "web", **facts:
 
 
 def measure_scripts(sizes: list[int]) -> None:
-    """µs per call of each script while so many tenants wait: the median, and the fastest tenth (on a busy machine)."""
+    """Valkey's own processor time per call of each script while so many tenants wait."""
     from core.valkey import sync_client
 
-    client = sync_client()
-    trips = []
-    for _ in range(500):
-        began = time.perf_counter()
-        client.ping()
-        trips.append((time.perf_counter() - began) * 1e6)
-    print(f"a round trip that does nothing: {told(trips)} µs")
     for tenants in sizes:
-        took = time_scripts(client, tenants)
-        line = ", ".join(f"{name} {told(values)}" for name, values in took.items())
+        took = time_scripts(sync_client(), tenants)
+        line = ", ".join(f"{name} {micros:.0f}" for name, micros in took.items())
         print(f"{tenants:,} tenants wait: {line} µs", flush=True)
 
 
-def told(values: list[float]) -> str:
-    """Median and fastest tenth."""
-    return f"{statistics.median(values):.0f} ({sorted(values)[len(values) // 10]:.0f})"
-
-
-def time_scripts(client: Any, tenants: int, rounds: int = 400) -> dict[str, list[float]]:
-    """Durations of calls beside so many waiting tenants, µs."""
+def time_scripts(client: Any, tenants: int, rounds: int = 500) -> dict[str, float]:
+    """µs of Valkey's processor per call; what else the machine does is not in it."""
     from inference.queue import calls, scripts
-    from inference.queue.blocking import BlockingQueue
-    from inference.queue.wire import decode_ticket, note_from
+    from inference.queue.keys import DeploymentKeys
+    from inference.queue.wire import note_from
 
-    queue = BlockingQueue(client, f"bench-{uuid4()}")
-    sha = client.script_load(scripts.ENQUEUE)
-    for begin in range(0, tenants, 1_000):
-        pipeline = client.pipeline(transaction=False)
-        for number in range(begin, min(tenants, begin + 1_000)):
-            arguments = calls.enqueue(queue.keys, a_ticket("d", f"t{number}", f"w{number}"), 9)
-            pipeline.evalsha(sha, len(queue.keys.fair), *queue.keys.fair, *arguments)
-        pipeline.execute()
-    took: dict[str, list[float]] = {}
+    keys = DeploymentKeys(f"bench-{uuid4()}")
 
-    def timed(name: str, call: Any, *arguments: Any, **options: Any) -> Any:
-        began = time.perf_counter()
-        result = call(*arguments, **options)
-        took.setdefault(name, []).append((time.perf_counter() - began) * 1e6)
-        return result
+    def run(script: str, each: list[list[Any]]) -> float:
+        """All calls, a thousand per round trip."""
+        sha = client.script_load(script)
+        before = client.info("cpu")
+        for begin in range(0, len(each), 1_000):
+            pipeline = client.pipeline(transaction=False)
+            for arguments in each[begin : begin + 1_000]:
+                pipeline.evalsha(sha, len(keys.fair), *keys.fair, *arguments)
+            pipeline.execute()
+        after = client.info("cpu")
+        spent = sum(after[name] - before[name] for name in ("used_cpu_user", "used_cpu_sys"))
+        return float(spent) / len(each) * 1e6
 
-    running: list[str] = []
-    for number in range(rounds):
-        made = a_ticket("d", f"t{number % tenants}", f"n{number}")
-        timed("enqueue", queue.enqueue, made, 999_999)
-        pulled = timed("pull", queue.take, "r", str(number), room=1)
-        running.append(decode_ticket(pulled.payloads[0]).id)
-        if number >= 64:
-            timed("charge of 64", queue.charge, dict.fromkeys(running[-64:], (20, number)))
-        timed("status", queue.status, f"t{number % tenants}")
-    for name in running:
-        note = note_from(a_ticket("d", "t", name), outcome="completed", code="", finished_ms=1)
-        timed("finish", queue.finish, note)
-    names = list(client.scan_iter(queue.keys.prefix + "*", count=10_000))
-    for begin in range(0, len(names), 1_000):
-        client.delete(*names[begin : begin + 1_000])
+    def put(number: int, name: str) -> list[Any]:
+        made = a_ticket("d", f"t{number}", f"{name}{number}", body={"messages": []})
+        return calls.enqueue(keys, made, 999_999)
+
+    names = [f"w{number % tenants}" for number in range(rounds)]
+    notes = [
+        note_from(a_ticket("d", "t", name), outcome="completed", code="", finished_ms=1) for name in names
+    ]
+    run(scripts.ENQUEUE, [put(number, "w") for number in range(tenants)])
+    took = {
+        "enqueue": run(scripts.ENQUEUE, [put(number % tenants, f"n{number}-") for number in range(rounds)]),
+        "pull of 1": run(scripts.PULL, [calls.pull(keys, "r", str(n), room=1) for n in range(rounds)]),
+        "pull of 16": run(
+            scripts.PULL, [calls.pull(keys, "r", f"b{n}", room=16) for n in range(rounds // 20)]
+        ),
+    }
+    running = [name.decode() for name in client.hkeys(keys.running)]
+    batch = dict.fromkeys(running[:64], (20, 7))
+    took["charge of 64"] = run(
+        scripts.CHARGE,
+        [calls.charge(keys, dict.fromkeys(batch, (20, 7 + number)))[0] for number in range(rounds)],
+    )
+    took["status"] = run(scripts.STATUS, [calls.status(keys, f"t{n % tenants}") for n in range(rounds)])
+    took["finish"] = run(scripts.FINISH, [calls.finish(keys, note) for note in notes])
+    left = list(client.scan_iter(keys.prefix + "*", count=10_000))
+    for begin in range(0, len(left), 1_000):
+        client.delete(*left[begin : begin + 1_000])
     return took
 
 

@@ -1,4 +1,4 @@
-"""Law L7 over real vLLM: two backlogged tenants through the queue and a replica, measured by the engine's own meters."""
+"""Law L7 over real vLLM: two backlogged tenants through the queue and a replica, by the engine's own meters."""
 
 from __future__ import annotations
 
