@@ -1,14 +1,18 @@
-"""What runs, as heartbeats tell it: nodes, replicas, and how each deployment is doing. For operators."""
+"""What runs, as heartbeats tell it: nodes, replicas, how each deployment is doing, and a tenant's place in queues."""
 
 from __future__ import annotations
 
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
+
 from core.valkey import sync_client
+from inference.queue import calls, scripts
 from inference.queue.client import with_age
 from inference.queue.keys import NODES, PLACEMENTS, DeploymentKeys
 from inference.services.reconciler import NODE_ALIVE_MS, REPLICA_ALIVE_MS
+from models_registry import selectors as registry
 
 
 def _beats(key: str) -> dict[str, dict[str, Any]]:
@@ -68,3 +72,34 @@ def deployment_status(deployment_id: UUID) -> dict[str, Any]:
         "running": running,
         "last_failure": failure.get(b"message", b"").decode() if failure else "",
     }
+
+
+def queues(*, tenant_id: UUID) -> list[dict[str, Any]]:
+    """The tenant's own place in the queue of each running deployment in sight, by name.
+
+    Two round trips to Valkey for all of them. SECURITY: of other tenants only sums are in what a share, a turn and an
+    expected wait say.
+    """
+    rows = [row for row in registry.deployments() if row.running]
+    valkey = sync_client()
+    script = valkey.register_script(scripts.STATUS)
+    pipeline = valkey.pipeline(transaction=False)
+    for row in rows:
+        keys = DeploymentKeys(str(row.pk))
+        script(keys.fair, calls.status(keys, str(tenant_id)), client=pipeline)
+    found = [calls.status_from(answer) for answer in pipeline.execute()] if rows else []
+    return [
+        {
+            "deployment_id": row.pk,
+            "name": row.name,
+            "model_name": row.version.model.qualified_name,
+            "waiting": status.waiting,
+            "running": status.running,
+            "turn": status.turn,
+            "share": status.share,
+            "first_wait_ms": status.first_wait_ms,
+            "expected_wait_ms": status.new_wait_ms,
+            "limit": settings.QUEUE_LIMIT_PER_TENANT,
+        }
+        for row, status in zip(rows, found, strict=True)
+    ]

@@ -158,3 +158,35 @@ class NodesOutput(OutputSerializer):
     results = NodeOutput(many=True)
     next = serializers.CharField(allow_null=True)
     previous = serializers.CharField(allow_null=True)
+
+
+class QueueOutput(OutputSerializer):
+    """A tenant's own place in the queue of one deployment."""
+
+    deployment = PublicIdField(Deployment.id_prefix, source="deployment_id")
+    name = serializers.CharField()
+    model_name = serializers.CharField()
+    waiting = serializers.IntegerField(help_text=_("Requests of yours that wait."))
+    running = serializers.IntegerField(help_text=_("Requests of yours that run."))
+    turn = serializers.IntegerField(
+        allow_null=True, help_text=_("Tenants whose turn comes before yours; null when nothing waits.")
+    )
+    share = serializers.FloatField(
+        help_text=_("Your part of the service while others are active as now, from 0 to 1.")
+    )
+    first_wait_ms = serializers.IntegerField(
+        allow_null=True,
+        help_text=_("Until your next waiting request is taken: an estimate, null when unknown."),
+    )
+    expected_wait_ms = serializers.IntegerField(
+        allow_null=True, help_text=_("Until a request sent now is taken: an estimate, null when unknown.")
+    )
+    limit = serializers.IntegerField(help_text=_("Requests that may wait; one more is refused (queue_full)."))
+
+
+class QueuesOutput(OutputSerializer):
+    """All queues in sight: as many as deployments run."""
+
+    results = QueueOutput(many=True)
+    next = serializers.CharField(allow_null=True)
+    previous = serializers.CharField(allow_null=True)

@@ -1,4 +1,4 @@
-"""The routes of deployments and nodes."""
+"""The routes of deployments, queues and nodes."""
 
 from __future__ import annotations
 
@@ -7,4 +7,5 @@ from inference.api import views
 
 router = Router()
 router.register("deployments", views.DeploymentViewSet, basename="deployment")
+router.register("queues", views.QueueViewSet, basename="queue")
 router.register("nodes", views.NodeViewSet, basename="node")

@@ -1,4 +1,4 @@
-"""REST views of deployments and nodes: thin; reads from selectors, writes through the registry's services."""
+"""REST views of deployments, queues and nodes: thin; reads from selectors, writes through the registry's services."""
 
 from __future__ import annotations
 
@@ -105,3 +105,20 @@ class NodeViewSet(ScopedViewSet):
         """All nodes, by name."""
         self.read_query(NoInput)
         return self.answer({"results": selectors.nodes(), "next": None, "previous": None})
+
+
+class QueueViewSet(ScopedViewSet):
+    """The active tenant's own place in the queues of the deployments that it may see. Nothing of other tenants."""
+
+    model = Deployment  # queues are no rows; the path takes no id
+    output = serializers.QueuesOutput
+    permissions = {"list": "inference.queue.read"}
+    pagination_class = None
+    is_single = True
+
+    def list(self, request: Request) -> Response:
+        """One line per running deployment, by name: what waits, what runs, share of service and expected waits."""
+        self.read_query(NoInput)
+        return self.answer(
+            {"results": selectors.queues(tenant_id=self.tenant_id), "next": None, "previous": None}
+        )

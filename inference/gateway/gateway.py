@@ -132,11 +132,13 @@ class Gateway:
         body: dict[str, Any],
         route: str,
         resume_from: list[list[int]] | None = None,
+        deadline_ms: int | None = None,
     ) -> Stream:
         """Put a request into its tenant's queue. `body` is an OpenAI request; the surface has bounded it.
 
-        With `resume_from` (token ids per choice) the answer begins with exactly these tokens. One round trip to
-        Valkey. Raises Rejected when the model is not the caller's, the queue is full, or Valkey is away.
+        With `resume_from` (token ids per choice) the answer begins with exactly these tokens. `deadline_ms` from now
+        ends it earlier than the platform does. One round trip to Valkey. Raises Rejected when the model is not the
+        caller's, the queue is full, or Valkey is away.
         """
         target = caller.route(body["model"])
         if target.task != kind and not (kind == "completion" and target.task == "chat"):
@@ -147,6 +149,8 @@ class Gateway:
                 param="model",
             )
         ticket = self._ticket(caller, target, kind, body, route, resume_from or [])
+        if deadline_ms is not None:
+            ticket.deadline_ms = min(ticket.deadline_ms, ticket.enqueued_ms + deadline_ms)
         prompt = body.get("prompt")
         several = isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int)
         stream = Stream(self, caller, ticket, resumable=target.engine != "openai" and not several)
@@ -159,7 +163,7 @@ class Gateway:
             raise unavailable(
                 f"{full.waiting} requests of yours are waiting already. Send fewer at once, or try again shortly.",
                 code="queue_full",
-                retry_after_s=2.0,
+                retry_after_s=retry_after_s(full.expected_ms),
             ) from full
         except RedisError as error:
             self.release(stream)
@@ -304,6 +308,12 @@ class Gateway:
                     await self.client.hset(KEY_USE, mapping=used)  # type: ignore[arg-type]
             except (RedisError, OSError):
                 log.warning("gateway.beat_missed")
+
+
+def retry_after_s(expected_ms: int) -> float:
+    """When a tenant whose queue is full should try again: when a quarter of what waits has been taken, at the latest
+    after a minute. 2 s where nobody knows how fast the queue moves."""
+    return 2.0 if expected_ms < 0 else min(60.0, max(1.0, expected_ms / 4_000))
 
 
 _gateways: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Gateway] = weakref.WeakKeyDictionary()

@@ -46,8 +46,12 @@ class Watcher:
             now = clock.monotonic()
             silent: defaultdict[str, list[Stream]] = defaultdict(list)
             for stream in list(self._gateway.streams.values()):
-                if not stream.finished and now - stream.last_news_at > SILENT_S:
+                if stream.finished:
+                    continue
+                is_silent = now - stream.last_news_at > SILENT_S
+                if is_silent or stream.waiting_for_replica:
                     self._deadlines(stream, now)
+                if is_silent:
                     silent[stream.ticket.deployment].append(stream)
             for deployment, streams in silent.items():
                 try:
@@ -59,11 +63,7 @@ class Watcher:
 
     def _deadlines(self, stream: Stream, now: float) -> None:
         if clock.epoch_ms() > stream.ticket.deadline_ms:
-            stream.interrupt(
-                Rejected(
-                    504, "timeout", "The request took longer than the platform allows.", kind="server_error"
-                )
-            )
+            stream.interrupt(_late(stream))
         elif stream.waiting_for_replica and stream.ticket.attempt > 0:
             if now - stream.last_news_at > settings.RESUME_TIMEOUT_S:
                 stream.interrupt(
@@ -124,3 +124,11 @@ class Watcher:
         error = unavailable("The end of the answer was lost. Send the request again.", code="answer_lost")
         await self._gateway.account(note_of(stream, "failed", error.code))
         stream.interrupt(error)
+
+
+def _late(stream: Stream) -> Rejected:
+    if stream.waiting_for_replica and stream.ticket.attempt == 0:
+        code, message = "deadline_exceeded", "The request's deadline passed while it waited for its turn."
+    else:
+        code, message = "timeout", "The request took longer than its deadline allows."
+    return Rejected(504, code, message, kind="server_error")

@@ -62,7 +62,9 @@ class OpenAIApplication:
         if route in _POSTS:
             require_method(scope, "POST", route)
             body = await read_json(headers, receive)
-            await self._post(caller, _POSTS[route], "/v1" + route, body, receive, responder)
+            await self._post(
+                caller, _POSTS[route], "/v1" + route, body, receive, responder, deadline_of(headers)
+            )
         elif route == "/models" or route.startswith("/models/"):
             require_method(scope, "GET", route)
             await self._models(caller, route.removeprefix("/models").lstrip("/"), responder)
@@ -82,10 +84,13 @@ class OpenAIApplication:
         body: dict[str, Any],
         receive: Receive,
         responder: Responder,
+        deadline_ms: int | None,
     ) -> None:
         try:
             request = checked(kind, body)
-            stream = await gateway().submit(caller, kind=kind, body=request, route=route)
+            stream = await gateway().submit(
+                caller, kind=kind, body=request, route=route, deadline_ms=deadline_ms
+            )
         except Rejected as error:
             gateway().spawn(note_refusal(caller, body, route, error))
             raise
@@ -145,6 +150,24 @@ def single_headers(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
             raise invalid_key()
         found[name] = value
     return found
+
+
+def deadline_of(headers: dict[bytes, bytes]) -> int | None:
+    """`X-Atrium-Deadline-Ms`: how long the client will wait for the whole answer, ms; none when it says nothing.
+
+    Raises Rejected(400) unless it is a whole number above 0. What is longer than the platform's own bound is cut there.
+    """
+    value = headers.get(b"x-atrium-deadline-ms")
+    if value is None:
+        return None
+    if not (value.isdigit() and len(value) <= 12 and int(value) > 0):
+        raise Rejected(
+            400,
+            "invalid_value",
+            "The header X-Atrium-Deadline-Ms must be a whole number of milliseconds above 0.",
+            param="x-atrium-deadline-ms",
+        )
+    return int(value)
 
 
 def bearer(headers: dict[bytes, bytes]) -> str:

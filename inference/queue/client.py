@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import secrets
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import redis.asyncio
+from redis.exceptions import NoScriptError
 
-from inference.queue import scripts
+from inference.queue import calls, scripts
+from inference.queue.calls import ANY_TOKENS, Pulled, QueueFull, TenantStatus, Usage
 from inference.queue.keys import USAGE, DeploymentKeys, outbox
-from inference.queue.wire import Frame, Ticket, UsageNote, encode_frames, encode_ticket, encode_usage
+from inference.queue.wire import Frame, Ticket, UsageNote, encode_frames, encode_usage
 
 # Entries that an outbox may hold before the oldest go; a web process this far behind resumes from its own count.
 OUTBOX_LENGTH = 20_000
 USAGE_LENGTH = 5_000_000
-
-
-class QueueFull(Exception):
-    """The tenant has as many requests waiting as it may; `waiting` says how many."""
-
-    def __init__(self, waiting: int) -> None:
-        super().__init__(waiting)
-        self.waiting = waiting
 
 
 class RequestQueue:
@@ -33,8 +30,12 @@ class RequestQueue:
         self._pull = client.register_script(scripts.PULL)
         self._cancel = client.register_script(scripts.CANCEL)
         self._requeue = client.register_script(scripts.REQUEUE)
+        self._charge = client.register_script(scripts.CHARGE)
+        self._finish = client.register_script(scripts.FINISH)
+        self._status = client.register_script(scripts.STATUS)
         self._beat = client.register_script(scripts.BEAT)
         self._keys: dict[str, DeploymentKeys] = {}
+        self._numbers = (f"{secrets.token_hex(4)}-{number}" for number in itertools.count())
 
     def keys(self, deployment: str) -> DeploymentKeys:
         """Names of one deployment's keys."""
@@ -46,63 +47,83 @@ class RequestQueue:
     async def enqueue(self, ticket: Ticket, limit: int) -> int:
         """Add a request to its tenant's queue; returns its place. Raises QueueFull."""
         keys = self.keys(ticket.deployment)
-        names = [
-            keys.requests,
-            keys.running,
-            keys.waiting(ticket.tenant),
-            keys.tenants,
-            keys.clock,
-            keys.wake,
-        ]
-        taken, waiting = await self._enqueue(names, [ticket.id, encode_ticket(ticket), ticket.tenant, limit])
-        if not taken:
-            raise QueueFull(waiting)
-        return int(waiting)
+        return calls.enqueued(await self._enqueue(keys.fair, calls.enqueue(keys, ticket, limit)))
+
+    def next_pull(self) -> str:
+        """A number for `take` that no other pull has."""
+        return next(self._numbers)
+
+    async def take(
+        self,
+        deployment: str,
+        replica: str,
+        number: str,
+        *,
+        room: int,
+        express: int = 0,
+        tokens: int = ANY_TOKENS,
+    ) -> Pulled:
+        """Requests in the order of the queue; they belong to `replica` from now on.
+
+        Up to `room`, and none any more once their prompts have used up `tokens`; then up to `express` more while the
+        tenant whose turn it is runs nothing, or less than half of its part of what runs. After an error, ask again
+        with the same `number`: what the lost answer held comes again, and nothing is lost.
+        """
+        keys = self.keys(deployment)
+        arguments = calls.pull(keys, replica, number, room=room, express=express, tokens=tokens)
+        return calls.pulled(await self._pull(keys.fair, arguments))
 
     async def pull(self, deployment: str, replica: str, room: int) -> list[bytes]:
         """Up to `room` payloads (`wire.Ticket`) in the order of the queue; they belong to `replica` from now on."""
-        keys = self.keys(deployment)
-        names = [keys.requests, keys.running, keys.tenants, keys.clock]
-        return list(await self._pull(names, [replica, room, keys.waiting("")]))
+        return (await self.take(deployment, replica, self.next_pull(), room=room)).payloads
 
     async def cancel(self, deployment: str, tenant: str, request_id: str) -> str | None:
         """Stop a request: its replica's id when one was running it, "" when it was waiting, None when it is over."""
         keys = self.keys(deployment)
-        names = [keys.requests, keys.running, keys.waiting(tenant)]
-        answer = await self._cancel(names, [request_id, keys.control("")])
+        answer = await self._cancel(keys.fair, calls.cancel(keys, request_id))
         return None if answer is None else answer.decode()
 
     async def requeue(self, ticket: Ticket, lost_replica: str) -> bool:
-        """Put a lost replica's request back at the head; False when the request is no longer that replica's."""
+        """Put a lost replica's request back into its place; False when the request is no longer that replica's."""
         keys = self.keys(ticket.deployment)
-        names = [
-            keys.requests,
-            keys.running,
-            keys.waiting(ticket.tenant),
-            keys.tenants,
-            keys.clock,
-            keys.wake,
-        ]
-        return bool(
-            await self._requeue(
-                names, [ticket.id, encode_ticket(ticket), ticket.tenant, lost_replica, keys.control("")]
-            )
-        )
+        return bool(await self._requeue(keys.fair, calls.requeue(keys, ticket, lost_replica)))
+
+    async def charge(self, deployment: str, used: Mapping[str, Usage]) -> None:
+        """Charge tenants for what their running requests have used so far (cumulative: twice changes nothing)."""
+        await self.send({}, deployment=deployment, used=used)
+
+    async def status(
+        self, deployment: str, tenant: str, *, weight: float = 1.0, band: int = 0
+    ) -> TenantStatus:
+        """What a tenant may know of a queue: its own requests, its share, its expected waits."""
+        keys = self.keys(deployment)
+        arguments = calls.status(keys, tenant, weight=weight, band=band)
+        return calls.status_from(await self._status(keys.fair, arguments))
 
     async def account(self, note: UsageNote, mark: str = "") -> None:
-        """Write a request's usage record, and only then forget the request. `mark` is its entry in a journal."""
+        """Write a request's usage record, and only then charge the rest and forget the request.
+
+        `mark` is the record's entry in a journal.
+        """
         keys = self.keys(note.deployment_id)
         pipeline = self.client.pipeline(transaction=False)
         entry: dict[Any, Any] = {"r": encode_usage(note)}
         if mark:
             entry["j"] = mark
         pipeline.xadd(USAGE, entry, maxlen=USAGE_LENGTH, approximate=True)
-        pipeline.hdel(keys.requests, note.request_id)
-        pipeline.hdel(keys.running, note.request_id)
-        await pipeline.execute()
+        arguments = calls.finish(keys, note)
+        _evaluate(pipeline, self._finish, keys, arguments)
+        answers = await pipeline.execute(raise_on_error=False)
+        await self._repeat(answers[1:], self._finish, keys, [arguments])
+        _raise_first(answers[:1])
 
-    async def send(self, boxes: dict[str, list[Frame]]) -> set[str]:
-        """One message per web process with all its frames; returns the web processes that no longer exist."""
+    async def send(
+        self, boxes: dict[str, list[Frame]], *, deployment: str = "", used: Mapping[str, Usage] | None = None
+    ) -> set[str]:
+        """One message per web process with all its frames; returns the web processes that no longer exist.
+
+        `used` of `deployment`'s requests is charged in the same round trip.
+        """
         pipeline = self.client.pipeline(transaction=False)
         webs = list(boxes)
         for web in webs:
@@ -113,8 +134,16 @@ class RequestQueue:
                 approximate=True,
                 nomkstream=True,
             )
-        answers = await pipeline.execute()
-        return {web for web, answer in zip(webs, answers, strict=True) if answer is None}
+        keys = self.keys(deployment) if used else None
+        charges = calls.charge(keys, used) if keys and used else []
+        for arguments in charges:
+            _evaluate(pipeline, self._charge, keys, arguments)
+        answers = await pipeline.execute(raise_on_error=False)
+        sent = answers[: len(webs)]
+        _raise_first(sent)
+        if keys:
+            await self._repeat(answers[len(webs) :], self._charge, keys, charges)
+        return {web for web, answer in zip(webs, sent, strict=True) if answer is None}
 
     async def beat(self, key: str, field: str, facts: dict[str, Any]) -> int:
         """Write a heartbeat stamped with Valkey's clock; returns that clock, ms."""
@@ -131,9 +160,34 @@ class RequestQueue:
         now_ms = seconds * 1000 + micros // 1000
         return {name.decode(): with_age(value, now_ms) for name, value in found.items()}
 
+    @staticmethod
+    async def _repeat(
+        answers: list[Any], script: Any, keys: DeploymentKeys, arguments: list[list[Any]]
+    ) -> None:
+        """Run again what a pipeline could not because Valkey did not have the script (a new or restarted one)."""
+        for answer, given in zip(answers, arguments, strict=True):
+            if isinstance(answer, NoScriptError):
+                await script(keys.fair, given)
+            elif isinstance(answer, Exception):
+                raise answer
+
+
+def _evaluate(pipeline: Any, script: Any, keys: Any, arguments: list[Any]) -> None:
+    """By digest: `Script` itself would ask Valkey first whether it has the script, one more round trip."""
+    pipeline.evalsha(script.sha, len(keys.fair), *keys.fair, *arguments)
+
+
+def _raise_first(answers: list[Any]) -> None:
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+
 
 def with_age(value: bytes, now_ms: int) -> dict[str, Any]:
     """One heartbeat with `age_ms`, the time since it was written."""
     facts: dict[str, Any] = msgspec.json.decode(value)
     facts["age_ms"] = now_ms - facts.get("at_ms", 0)
     return facts
+
+
+__all__ = ["Pulled", "QueueFull", "RequestQueue", "TenantStatus", "with_age"]

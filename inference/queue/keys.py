@@ -25,17 +25,36 @@ class DeploymentKeys:
 
     def __init__(self, deployment_id: str) -> None:
         self.prefix = f"atrium:{{{deployment_id}}}:"
-        self.tenants = self.prefix + "tenants"  # sorted set: tenants that wait -> service received
-        self.clock = self.prefix + "clock"  # service level of the last dispatch
         self.requests = self.prefix + "requests"  # hash: request -> payload, until it is accounted for
         self.running = self.prefix + "running"  # hash: request -> replica
+        self.served = self.prefix + "served"  # hash: request -> place, sizes, what was charged for it, tenant
+        self.accounts = self.prefix + "accounts"  # hash: tenant -> counter, band, weight, running requests
+        self.bands = self.prefix + "bands"  # sorted set: bands in which a tenant waits
+        self.resting = self.prefix + "resting"  # sorted set: tenants with nothing to do -> since when, ms
+        self.last = self.prefix + "last"  # hash: band -> the tenant that stopped waiting last
+        self.totals = self.prefix + "totals"  # hash: sums over tenants, places given, the pace of dispatch
+        self.pulls = self.prefix + "pulls"  # hash: replica -> its last pull and what that gave
         self.wake = self.prefix + "wake"  # stream of one entry: something is waiting
         self.replicas = self.prefix + "replicas"  # hash: replica -> heartbeat JSON
         self.failures = self.prefix + "failures"  # hash: count, until_ms, message of failed starts
+        # What the queue's scripts take as KEYS, in their order. Scripts build the names of two kinds of keys
+        # themselves, all in the same slot: queue:<tenant>, and order:<band> and hungry:<band>.
+        self.fair = [
+            self.requests,
+            self.running,
+            self.served,
+            self.accounts,
+            self.bands,
+            self.resting,
+            self.last,
+            self.totals,
+            self.pulls,
+            self.wake,
+        ]
 
-    def waiting(self, tenant: str) -> str:
-        """List of one tenant's waiting request ids, next first."""
-        return f"{self.prefix}waiting:{tenant}"
+    def queue(self, tenant: str) -> str:
+        """Sorted set of one tenant's waiting request ids, next first."""
+        return f"{self.prefix}queue:{tenant}"
 
     def control(self, replica: str) -> str:
         """Stream of orders to one replica: cancel, stop."""

@@ -10,10 +10,10 @@ import structlog
 from core import clock
 from core.scoping import platform_scope
 from core.valkey import sync_client
-from inference.queue import scripts
+from inference.queue.blocking import BlockingQueue
 from inference.queue.client import with_age
-from inference.queue.keys import USAGE, WEBS, DeploymentKeys
-from inference.queue.wire import Ticket, decode_ticket, encode_usage, note_from
+from inference.queue.keys import WEBS
+from inference.queue.wire import Ticket, decode_ticket, note_from
 from models_registry.models import Deployment
 
 log = structlog.get_logger(__name__)
@@ -38,10 +38,10 @@ def reap() -> int:
 
 def _reap_deployment(deployment: UUID, webs: set[str], now_ms: int) -> int:
     valkey = sync_client()
-    keys = DeploymentKeys(str(deployment))
+    queue = BlockingQueue(valkey, str(deployment))
+    keys = queue.keys
     beats: dict[bytes, bytes] = valkey.hgetall(keys.replicas)  # type: ignore[assignment]
     replicas = {name for name, beat in beats.items() if with_age(beat, now_ms)["age_ms"] < REPLICA_DEAD_MS}
-    cancel = valkey.register_script(scripts.CANCEL)
     reaped = 0
     for identifier, payload in valkey.hscan_iter(keys.requests, count=500):
         ticket = decode_ticket(payload)
@@ -50,19 +50,14 @@ def _reap_deployment(deployment: UUID, webs: set[str], now_ms: int) -> int:
         replica: Any = valkey.hget(keys.running, identifier)
         if replica in replicas:
             continue  # it sees for itself that the web process is gone
-        if replica is None:
-            cancel([keys.requests, keys.running, keys.waiting(ticket.tenant)], [ticket.id, keys.control("")])
-        _account(keys, ticket, "cancelled" if replica is None else "lost")
+        _account(queue, ticket, "cancelled" if replica is None else "lost")
         reaped += 1
     if reaped:
         log.warning("reaper.reaped", deployment=str(deployment), requests=reaped)
     return reaped
 
 
-def _account(keys: DeploymentKeys, ticket: Ticket, outcome: str) -> None:
+def _account(queue: BlockingQueue, ticket: Ticket, outcome: str) -> None:
     note = note_from(ticket, outcome=outcome, code="gateway_lost", finished_ms=clock.epoch_ms())
     note.completion_tokens = sum(map(len, ticket.forced))
-    valkey = sync_client()
-    valkey.xadd(USAGE, {"r": encode_usage(note)})
-    valkey.hdel(keys.requests, ticket.id)
-    valkey.hdel(keys.running, ticket.id)
+    queue.account(note)

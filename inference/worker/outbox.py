@@ -8,6 +8,7 @@ from collections.abc import Callable
 import structlog
 from redis.exceptions import RedisError
 
+from inference.queue.calls import Usage
 from inference.queue.client import RequestQueue
 from inference.queue.journal import process_journal
 from inference.queue.wire import Frame, UsageNote
@@ -21,11 +22,13 @@ class Outbox:
     A send that failed is sent again whole: frames are numbered, and a reader drops what it has had.
     """
 
-    def __init__(self, queue: RequestQueue, on_web_gone: Callable[[str], None]) -> None:
+    def __init__(self, queue: RequestQueue, deployment: str, on_web_gone: Callable[[str], None]) -> None:
         self._queue = queue
+        self._deployment = deployment
         self._on_web_gone = on_web_gone
         self._boxes: dict[str, list[Frame]] = {}
         self._notes: list[tuple[UsageNote, str]] = []
+        self._used: dict[str, Usage] = {}
         self._dirty = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -36,6 +39,12 @@ class Outbox:
         if box is None:
             box = self._boxes[web] = []
         box.append(frame)
+        self._dirty.set()
+        self._empty.clear()
+
+    def charge(self, request_id: str, used: Usage) -> None:
+        """Charge the request's tenant for what it has used so far; leaves with the next message."""
+        self._used[request_id] = used
         self._dirty.set()
         self._empty.clear()
 
@@ -67,12 +76,13 @@ class Outbox:
 
     async def _send(self, boxes: dict[str, list[Frame]], notes: list[tuple[UsageNote, str]]) -> None:
         delay = 0.05
-        while boxes or notes:
+        used, self._used = self._used, {}
+        while boxes or notes or used:
             try:
-                if boxes:
-                    for web in await self._queue.send(boxes):
+                if boxes or used:
+                    for web in await self._queue.send(boxes, deployment=self._deployment, used=used):
                         self._on_web_gone(web)
-                    boxes = {}
+                    boxes, used = {}, {}
                 while notes:
                     await self._queue.account(*notes[0])
                     notes.pop(0)

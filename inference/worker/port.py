@@ -38,6 +38,8 @@ class EngineRequest:
     body: dict[str, Any]
     salt: str
     forced: list[list[int]] = field(default_factory=list)
+    express: bool = False  # above `capacity`: see Engine.express
+    priority: int = 0  # among those that wait inside the engine, a lower one is read first
     meter: Meter = field(default_factory=Meter)
 
     @property
@@ -87,6 +89,11 @@ class Counters:
     attributed_ns: int = 0  # of it, what meters of requests have
 
 
+def express_of(capacity: int) -> int:
+    """How many requests an engine of this capacity takes above it: a quarter, at least one."""
+    return max(1, capacity // 4)
+
+
 class EngineDead(RuntimeError):
     """The engine cannot serve any more; the replica must be replaced. Its requests go to another one."""
 
@@ -95,6 +102,12 @@ class Engine(Protocol):
     """One engine of one replica. All methods run on the replica's event loop."""
 
     capacity: int  # requests that the engine batches at once; more wait in the tenants' queue
+    # Requests that it takes above `capacity`, so that a tenant that runs little need not wait for a neighbour's long
+    # answers to end (law L9). They come with EngineRequest.express and are begun at once.
+    express: int
+    # Prompt tokens that may be waiting for their first step inside the engine, where tenants are not told apart any
+    # more; 0 where the engine reads prompts without a queue of its own.
+    prefill_tokens: int
     can_resume: bool  # honours EngineRequest.forced
 
     async def start(self) -> None:

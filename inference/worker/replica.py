@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from core import clock
 from core.valkey import async_client
+from inference.queue.calls import ANY_TOKENS, Usage
 from inference.queue.client import RequestQueue
 from inference.queue.journal import process_journal
 from inference.queue.keys import ENGINE_TOTALS, WEBS
@@ -43,6 +44,12 @@ WEB_CHECK_S = 1.0
 WEB_DEAD_MS = 4_000
 DRAIN_S = 30.0
 IDLE_PULL_S = 2.0  # a wake-up that got lost costs at most this
+# While the batch is full, the queue is asked for requests of tenants that run less than their part: this long after
+# something came, and this often while more than one tenant waits.
+EXPRESS_PAUSE_S = 0.002
+EXPRESS_POLL_S = 0.01
+# How often tenants are charged for the answers' tokens; the charge travels with the message of an engine step.
+CHARGE_S = 0.05
 
 
 @dataclass(slots=True)
@@ -72,6 +79,7 @@ class _Job:
     request: EngineRequest
     started_ms: int
     seq: int = 0
+    charged: Usage = (0, 0)
     outcome: str = ""  # set by whoever ends it early
     code: str = ""
     dropped: bool = False  # another replica has it now: say nothing, account for nothing
@@ -94,6 +102,7 @@ class Replica:
         self._cancelled_early: dict[str, str] = {}
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
+        self._full = False  # nothing but express requests can be taken
         self._stop = asyncio.Event()
         self._dead: EngineDead | None = None
 
@@ -103,7 +112,7 @@ class Replica:
         self._reading: Any = async_client(max_connections=2, blocking_read=True)
         self._queue = RequestQueue(self._client)
         self._keys = self._queue.keys(self.deployment)
-        self._outbox = Outbox(self._queue, self._web_gone)
+        self._outbox = Outbox(self._queue, self.deployment, self._web_gone)
         tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._outbox.run())]
         try:
             tasks.append(asyncio.create_task(self._listen()))
@@ -113,6 +122,7 @@ class Replica:
                 log.info("replica.ready", replica=self.id, deployment=self.deployment)
                 tasks += [
                     asyncio.create_task(self._pull()),
+                    asyncio.create_task(self._charge()),
                     asyncio.create_task(self._watch_webs()),
                     asyncio.create_task(self._watch_engine()),
                 ]
@@ -168,6 +178,7 @@ class Replica:
         await self._say_totals(ended=True)
         with contextlib.suppress(RedisError, OSError):
             await self._client.hdel(self._keys.replicas, self.id)
+            await self._client.hdel(self._keys.pulls, self.id)
             await self._client.delete(self._keys.control(self.id))
         await self._client.aclose()
         await self._reading.aclose()
@@ -176,31 +187,76 @@ class Replica:
     # --- Requests
 
     async def _pull(self) -> None:
+        number = self._queue.next_pull()
         while not self._stop.is_set():
-            room = self.engine.capacity - len(self._jobs)
-            if room <= 0:
+            jobs, capacity = len(self._jobs), self.engine.capacity
+            tokens = self._prefill_room()
+            room = max(0, capacity - jobs) if tokens > 0 else 0
+            express = capacity + self.engine.express - max(jobs, capacity)
+            if room <= 0 and express <= 0:
                 self._room.clear()
                 await self._room.wait()
                 continue
             self._wake.clear()
+            self._full = room == 0
             try:
-                payloads = await self._queue.pull(self.deployment, self.id, min(room, 64))
+                pulled = await self._queue.take(
+                    self.deployment, self.id, number, room=min(room, 64), express=express, tokens=tokens
+                )
             except (RedisError, OSError):
                 await asyncio.sleep(0.1)
-                continue
-            for payload in payloads:
+                continue  # with the same number: what the lost answer held comes again
+            number = self._queue.next_pull()
+            for payload in pulled.payloads:
                 self._accept(decode_ticket(payload))
-            if not payloads:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), IDLE_PULL_S)
+            if not pulled.payloads:
+                await self._until_more(others=pulled.others)
+
+    async def _until_more(self, *, others: bool) -> None:
+        """Until asking the queue again may give something."""
+        wait_s = EXPRESS_POLL_S if self._full and others else IDLE_PULL_S
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), wait_s)
+        if self._full and not self._stop.is_set():
+            await asyncio.sleep(EXPRESS_PAUSE_S)
+
+    def _prefill_room(self) -> int:
+        """Prompt tokens that the engine may still be given before it has read what it has."""
+        if not self.engine.prefill_tokens:
+            return ANY_TOKENS
+        unread = sum(
+            job.ticket.prompt_tokens
+            for job in self._jobs.values()
+            if job.request.meter.first_token_at is None
+        )
+        return self.engine.prefill_tokens - unread
+
+    async def _charge(self) -> None:
+        """Charge tenants for what their requests have used, as it comes out."""
+        while True:
+            await asyncio.sleep(CHARGE_S)
+            for job in self._jobs.values():
+                used = (job.request.meter.prompt_tokens, job.request.meter.completion_tokens)
+                if used != job.charged and not job.dropped:
+                    job.charged = used
+                    self._outbox.charge(job.ticket.id, used)
+            if self._full:
+                self._wake.set()  # prompts may have been read meanwhile
 
     def _accept(self, ticket: Ticket) -> None:
         now_ms = clock.epoch_ms()
         request = EngineRequest(ticket.id, ticket.kind, ticket.body, ticket.salt, ticket.forced)  # type: ignore[arg-type]
+        request.express = len(self._jobs) >= self.engine.capacity
+        # Inside the engine too a tenant's first request goes before a neighbour's twentieth.
+        request.priority = sum(job.ticket.tenant == ticket.tenant for job in self._jobs.values())
         job = _Job(ticket, request, now_ms)
         order = self._cancelled_early.pop(ticket.id, None)
         if order is not None:
             job.outcome, job.code, job.dropped = "cancelled", "client_gone", order == "drop"
+            self._account(job)
+            return
+        if now_ms >= ticket.deadline_ms:
+            job.outcome, job.code = "failed", self._failed(job, _deadline_exceeded())
             self._account(job)
             return
         started = {"replica": self.id, "queue_ms": max(0, now_ms - ticket.enqueued_ms)}
@@ -246,6 +302,8 @@ class Replica:
             job.outcome, job.code = outcome, code
             self._jobs.pop(job.ticket.id, None)
             self._room.set()
+            if self._full:
+                self._wake.set()
             if outcome == "completed" and not job.dropped:
                 self._say(job, DONE, b"")
             await self._settle(job)
@@ -447,9 +505,18 @@ class Replica:
             await asyncio.sleep(BEAT_S)
 
 
+def _deadline_exceeded() -> Failure:
+    error = {
+        "message": "The request's deadline passed while it waited for its turn.",
+        "type": "server_error",
+        "param": None,
+    }
+    return Failure(504, msgspec.json.encode({"error": {**error, "code": "deadline_exceeded"}}))
+
+
 def _timeout() -> Failure:
     error = {
-        "message": "The request took longer than the platform allows.",
+        "message": "The request took longer than its deadline allows.",
         "type": "server_error",
         "param": None,
     }

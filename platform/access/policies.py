@@ -74,6 +74,7 @@ PERMISSIONS: Final[dict[str, frozenset[str]]] = {
     "inference.model.invoke": _DEVELOPERS | _OPERATOR | {"key:invoke"},
     "inference.node.read": _STAFF,
     "inference.deployment.control": _OPERATOR,
+    "inference.queue.read": _READ,
     # Billing
     "billing.usage.read": _PAYERS | {"developer", "viewer"} | _STAFF | _READ_KEYS,
     # Money: what a tenant's people see of it, and what the platform's do

@@ -21,7 +21,16 @@ from inference.worker.engines import remote_wire, wire
 from inference.worker.engines.remote_errors import ErrorTranslator, Refused, cut, malformed, timed_out
 from inference.worker.engines.sse import EventTooLarge, SSEParser
 from inference.worker.engines.transport import AddressRefused, PinnedTransport
-from inference.worker.port import Chunk, Counters, EngineDead, EngineRequest, Event, Failure, Result
+from inference.worker.port import (
+    Chunk,
+    Counters,
+    EngineDead,
+    EngineRequest,
+    Event,
+    Failure,
+    Result,
+    express_of,
+)
 from models_registry.addresses import Network, parse_networks
 
 log = structlog.get_logger(__name__)
@@ -99,6 +108,8 @@ class RemoteEngine:
         if credential and not (credential.isascii() and credential.isprintable() and " " not in credential):
             raise ValueError("The credential of the remote server has characters that no header may carry.")
         self.capacity = self.args.capacity
+        self.express = express_of(self.capacity)
+        self.prefill_tokens = 0
         self._model = remote_model
         self._credential = credential
         self._networks: tuple[Network, ...] = parse_networks(networks)
@@ -122,7 +133,7 @@ class RemoteEngine:
         if self._credential:
             headers["authorization"] = f"Bearer {self._credential}"
         secure = self._url.scheme == "https"
-        connections = self.args.max_connections or self.capacity + 1
+        connections = self.args.max_connections or self.capacity + self.express + 1
         transport = PinnedTransport(secure=secure, networks=self._networks, connections=connections)
         self._client = httpx.AsyncClient(
             transport=transport, headers=headers, follow_redirects=False, trust_env=False

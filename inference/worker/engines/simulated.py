@@ -19,7 +19,16 @@ from core import clock
 from inference.worker.engines import simulated_answers as answers
 from inference.worker.engines import wire
 from inference.worker.engines.steps import share
-from inference.worker.port import Chunk, Counters, EngineDead, EngineRequest, Event, Failure, Result
+from inference.worker.port import (
+    Chunk,
+    Counters,
+    EngineDead,
+    EngineRequest,
+    Event,
+    Failure,
+    Result,
+    express_of,
+)
 
 SEED_TEXT = (
     "Atrium is one hall with private rooms: many tenants share a pool of models, each behind its own walls. "
@@ -87,6 +96,8 @@ class SimulatedEngine:
         except msgspec.ValidationError as error:
             raise ValueError(f"Arguments of the simulated engine: {error}.") from error
         self.capacity = self.args.capacity
+        self.express = express_of(self.capacity)
+        self.prefill_tokens = 0
         self._vocabulary = answers.Vocabulary(self.args.text)
         self._interval = 1.0 / self.args.tokens_per_s if self.args.tokens_per_s else 0.0
         self._running: dict[_Work, None] = {}
@@ -195,7 +206,7 @@ class SimulatedEngine:
                 limit = room if limit is None else min(limit, room)
             choices = answers.choices(request, self._vocabulary, self.args.tokens, limit)
         work = _Work(request, choices)
-        if len(self._running) < self.capacity:
+        if len(self._running) < self.capacity or request.express:
             self._begin(work)
         else:
             self._waiting.append(work)

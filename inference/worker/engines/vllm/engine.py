@@ -26,6 +26,7 @@ from inference.worker.port import (
     Failure,
     Meter,
     Result,
+    express_of,
 )
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,8 @@ class VllmEngine:
         self._arguments = arguments
         self._counters = Counters()
         self.capacity = int(arguments.get("max_num_seqs", 64))
+        self.express = express_of(self.capacity)
+        self.prefill_tokens = 0  # known when the engine has started
 
     async def start(self) -> None:
         """Load the model and build the serving objects: seconds on a small model, minutes on a large one."""
@@ -56,8 +59,8 @@ class VllmEngine:
         # AsyncLLM's constructor blocks until its engine process is ready; heartbeats must go on meanwhile.
         self._engine = await asyncio.to_thread(self._create)
         self._serve = await asyncio.to_thread(_Serving, self._engine, self._path, self._arguments)
-        if self._arguments.get("runner") == "pooling":
-            self.capacity = int(self._arguments.get("max_num_seqs", 64))
+        # What two steps can read: the engine is never short of work, and nobody waits longer than that inside it.
+        self.prefill_tokens = 2 * int(self._engine.vllm_config.scheduler_config.max_num_batched_tokens)
 
     def _create(self) -> Any:
         from vllm.v1.engine.async_llm import AsyncLLM
@@ -70,7 +73,9 @@ class VllmEngine:
         if not metered:
             log.error("vllm.gpu_time_unavailable")
         engine = AsyncLLM.from_engine_args(
-            startup.engine_arguments(self._path, self._arguments),
+            startup.engine_arguments(
+                self._path, {**self._arguments, "max_num_seqs": self.capacity + self.express}
+            ),
             stat_loggers=[lambda _config, _index=0: StepCounters(counters, busy=not metered)],
         )
         self._gpu_time = GpuTime(counters, _current_meter)
@@ -285,7 +290,8 @@ class _Serving:
         return answer
 
     async def _dispatch(self, request: EngineRequest) -> Any:
-        body = {**request.body, "request_id": request.id, "cache_salt": request.salt, "priority": 0}
+        body = {**request.body, "request_id": request.id, "cache_salt": request.salt}
+        body["priority"] = 0 if hasattr(self, "_embedding") else request.priority
         if request.kind == "chat" and hasattr(self, "_chat"):
             from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 

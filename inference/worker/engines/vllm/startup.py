@@ -75,6 +75,8 @@ def engine_arguments(path: str, arguments: dict[str, Any]) -> Any:
         chosen["pooler_config"] = PoolerConfig(pooling_type=arguments["pooling_type"])
     if arguments.get("runner") != "pooling":
         chosen["logits_processors"] = [NAME]
+        # By EngineRequest.priority, and only then by arrival.
+        chosen["scheduling_policy"] = "priority"
         chosen.setdefault("enable_prefix_caching", True)
         # Without it a small model's grammar may wander through white space for ever.
         chosen["structured_outputs_config"] = {"backend": "xgrammar", "disable_any_whitespace": True}
