@@ -12,8 +12,9 @@ class Route:
     """One public name, and the deployment that answers to it inside one tenant.
 
     `context_length` in tokens, none when nobody has said; `created` in seconds since 1970; `owned_by` the
-    owner's short name, or "atrium". `allowed_user_ids` none: every member and key of the tenant; else these
-    people, and keys that they made.
+    owner's short name, or "atrium"; `model_name` the name that means the model to everybody, whatever
+    aliases lead to it. `allowed_user_ids` none: every member and key of the tenant; else these people, and
+    keys that they made.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Route:
     created: int
     owned_by: str
     allowed_user_ids: frozenset[UUID] | None = None
+    model_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -266,6 +266,8 @@ REQUEST_TIMEOUT_S = env.float("ATRIUM_REQUEST_TIMEOUT_S", default=600.0)
 KEEP_ALIVE_COMMENT_S = env.float("ATRIUM_KEEP_ALIVE_COMMENT_S", default=10.0)
 # How long a stream waits for another replica after its own has died, before it ends with one error event.
 RESUME_TIMEOUT_S = env.float("ATRIUM_RESUME_TIMEOUT_S", default=27.0)
+# The answer's bound where neither the client nor the model says one: something must be held for it.
+UNBOUNDED_MAX_TOKENS = env.int("ATRIUM_UNBOUNDED_MAX_TOKENS", default=16_384)
 QUEUE_LIMIT_PER_TENANT = env.int("ATRIUM_QUEUE_LIMIT_PER_TENANT", default=2_000)
 
 # --- Logs
