@@ -49,7 +49,9 @@ def bound(route: Route, kind: str, body: dict[str, Any], count: PromptCount) -> 
         if asked is not None and asked > each and route.engine == "openai":
             inject = each  # a server elsewhere may think that its context is longer
     if inject is not None:
-        body = {name: value for name, value in body.items() if name not in ("max_tokens", "max_completion_tokens")}
+        body = {
+            name: value for name, value in body.items() if name not in ("max_tokens", "max_completion_tokens")
+        }
         body["max_completion_tokens" if kind == "chat" else "max_tokens"] = inject
     choices = body.get("n") or 1
     return Bounds(count.tokens, each * choices * _prompts(kind, body)), body

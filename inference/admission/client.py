@@ -99,7 +99,9 @@ class Admission:
             raise unavailable("Requests cannot be admitted at the moment. Try again shortly.") from error
         except DatabaseError as error:
             log.warning("admission.database_away", error=type(error).__name__, request_id=asking.request_id)
-            raise unavailable("Your balance or quota cannot be read at the moment. Try again shortly.") from error
+            raise unavailable(
+                "Your balance or quota cannot be read at the moment. Try again shortly."
+            ) from error
 
     async def _admit(self, asking: Asking, checks: Checks, hold: int, price: str) -> Admitted:
         record = record_of(
@@ -222,9 +224,7 @@ class Admission:
 
     async def undo(self, admitted_id: str, tenant_id: UUID) -> None:
         """Give back everything of a request that was admitted and will never run. Raises RedisError."""
-        await self.scripts.call(
-            "release", self._keys_of(str(tenant_id)), [[admitted_id, "", 0, 0, 0, 1]]
-        )
+        await self.scripts.call("release", self._keys_of(str(tenant_id)), [[admitted_id, "", 0, 0, 0, 1]])
 
     async def renew(self, alive: list[Admitted]) -> None:
         """Keep the holds and slots of requests that still run, across a restart of Valkey too. Raises RedisError."""

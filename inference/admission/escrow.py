@@ -1,7 +1,7 @@
 """The cold path to money: when a tenant's escrow in Valkey runs short, PostgreSQL is asked to set more aside.
 
-One at a time per tenant and process, however many requests wait: those that waited while money came try again first,
-and those that waited while PostgreSQL said no for less than they need are refused with it.
+One at a time per tenant and process, however many requests wait: those for whom enough came meanwhile try again at
+once, and those that waited while PostgreSQL said no for less than they need are refused with it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _grant_in_thread = in_thread(_grant)
 class _Desk:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     credited_at: float = 0.0
+    spare_nano: int = 0  # of what came last, beyond what was needed by those who have taken from it
     refused_at: float = 0.0
     refused_nano: int = 0
     waiting: int = 0
@@ -55,7 +56,8 @@ class Escrow:
         desk.waiting += 1
         try:
             async with desk.lock:
-                if desk.credited_at >= since:
+                if desk.credited_at >= since and desk.spare_nano >= need_nano:
+                    desk.spare_nano -= need_nano
                     return True
                 if desk.refused_at >= since and desk.refused_nano <= need_nano:
                     return False
@@ -77,5 +79,5 @@ class Escrow:
         )
         if not counted:
             log.warning("admission.grant_of_lost_memory", tenant_id=str(tenant_id), grant=grant.id)
-        desk.credited_at = clock.monotonic()
+        desk.credited_at, desk.spare_nano = clock.monotonic(), max(0, grant.amount_nano - need_nano)
         return True

@@ -84,7 +84,11 @@ def _rate(rule: Rule, left: int, wait_us: int, model: str, tokens: int, headers:
             429,
             "rate_limit_exceeded",
             f"{what} {where}, Requested {cost}. The limit can never allow it: "
-            + ("shorten the input or allow fewer tokens." if of_tokens and rule.value else "ask for a higher one."),
+            + (
+                "shorten the input or allow fewer tokens."
+                if of_tokens and rule.value
+                else "ask for a higher one."
+            ),
             kind="tokens" if of_tokens else "requests",
             limit=_limit(rule, left, None),
             headers=headers,

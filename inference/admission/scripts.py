@@ -76,8 +76,8 @@ local function bucket(raw, limit, period)
   local b = cmsgpack.unpack(raw)
   local passed = now - b[2]
   if passed > 0 then b[1] = math.max(0, b[1] - passed * limit / period) end
-  b[2] = now  -- also when the clock went back: the level stays, and leaks from here on
-  return b
+  b[2] = now
+  return b, passed < 0
 end
 local MOST_LOWS = 8
 local function note_low(b)
@@ -152,7 +152,9 @@ if #rates > 0 then
   for i, rate in ipairs(rates) do names[i] = rate[1] end
   local found = redis.call('HMGET', RATES, unpack(names))
   for i, rate in ipairs(rates) do
-    local b = bucket(found[i], rate[2], rate[3])
+    local b, went_back = bucket(found[i], rate[2], rate[3])
+    -- The clock went back: the level stays, and leaks from here on, even if the answer is no.
+    if went_back then redis.call('HSET', RATES, rate[1], cmsgpack.pack(b)) end
     buckets[i] = b
     levels[i] = math.ceil(b[1] * 1000)
     if b[1] + rate[4] > rate[2] then
@@ -293,11 +295,21 @@ end
 return 1
 """
 
-# ARGV: {idle ms}. Takes the escrow out of a tenant that has nothing in flight and asked for nothing for so long.
+# ARGV: {ttl ms, {{id, …}, …}}. Holds that are looked at again later.
+EXTEND = """
+local ttl, requests = unpack(cmsgpack.unpack(ARGV[1]))
+for _, each in ipairs(requests) do
+  if redis.call('HEXISTS', REQUESTS, each[1]) == 1 then set_hold(each[1], ttl) end
+end
+return 1
+"""
+
+# ARGV: {idle ms, epoch}. Takes the escrow out of a tenant that has nothing in flight and asked for nothing for so long.
 # Answers the nano that were taken.
 TAKE = """
-local idle = unpack(cmsgpack.unpack(ARGV[1]))
+local idle, epoch = unpack(cmsgpack.unpack(ARGV[1]))
 fresh()
+if epoch ~= EPOCH then return 0 end
 local found = redis.call('HMGET', MONEY, 'escrow', 'at')
 local escrow = tonumber(found[1])
 if escrow <= 0 or now_ms - tonumber(found[2] or 0) < idle then return 0 end
@@ -306,7 +318,8 @@ redis.call('HSET', MONEY, 'escrow', 0)
 return escrow
 """
 
-# ARGV: {ttl ms, most}. Answers {{id, stored request}, …} whose hold has expired, and forgets what was given up long ago.
+# ARGV: {ttl ms, most}. Answers {number of unsettled requests, {id, stored request}, …} with those whose hold has
+# expired, and forgets what was given up long ago.
 EXPIRED = """
 local ttl, most = unpack(cmsgpack.unpack(ARGV[1]))
 fresh()
@@ -320,11 +333,12 @@ if redis.call('HLEN', SWEPT) > 0 then
     if tonumber(string.sub(all[i + 1], 1, 13)) < now_ms - 7 * DAY_MS then redis.call('HDEL', SWEPT, all[i]) end
   end
 end
-local answer = {}
+local answer = {0}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', HOLDS, '-inf', now_ms, 'LIMIT', 0, most)) do
   local raw = redis.call('HGET', REQUESTS, id)
   if raw then answer[#answer + 1] = {id, raw} else redis.call('ZREM', HOLDS, id) end
 end
+answer[1] = redis.call('HLEN', REQUESTS)
 return answer
 """
 
@@ -407,6 +421,7 @@ BODIES = {
     "release": RELEASE,
     "credit": CREDIT,
     "take": TAKE,
+    "extend": EXTEND,
     "expired": EXPIRED,
     "seed": SEED,
     "seeded": SEEDED,

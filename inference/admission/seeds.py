@@ -110,7 +110,9 @@ def _optional(name: str, *columns: str) -> dict[str, Any]:
 def span(month: str) -> tuple[datetime, datetime]:
     """The first moment of a month (yyyymm) and of the next."""
     year, number = int(month[:4]), int(month[4:])
-    return datetime(year, number, 1, tzinfo=UTC), datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
+    return datetime(year, number, 1, tzinfo=UTC), datetime(
+        year + number // 12, number % 12 + 1, 1, tzinfo=UTC
+    )
 
 
 _month_sums_in_thread = in_thread(month_sums)
@@ -165,9 +167,7 @@ class Seeds:
             await asyncio.sleep(BUSY_S)
             return
         in_flight = [request_id.decode() for request_id in answer[1:]]
-        sums = await _month_sums_in_thread(
-            tenant_id=tenant_id, month=month, reach=reach, without=in_flight
-        )
+        sums = await _month_sums_in_thread(tenant_id=tenant_id, month=month, reach=reach, without=in_flight)
         await self._scripts.call(
             "seeded", keys, [month, scope, token, sums.calls, sums.tokens, sums.gpu_us, sums.charge_nano]
         )

@@ -1,10 +1,11 @@
-"""The routes of deployments and nodes."""
+"""The routes of deployments, nodes and limits."""
 
 from __future__ import annotations
 
 from api.routers import Router
-from inference.api import views
+from inference.api import limits, views
 
 router = Router()
 router.register("deployments", views.DeploymentViewSet, basename="deployment")
+router.register("limits", limits.LimitViewSet, basename="limit")
 router.register("nodes", views.NodeViewSet, basename="node")

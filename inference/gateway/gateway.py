@@ -374,7 +374,6 @@ class Gateway:
             except (RedisError, OSError):
                 log.warning("gateway.beat_missed")
 
-
     async def _renew(self) -> None:
         """Renew what is held for requests in flight; at once when another server answers than before."""
         due = clock.monotonic() + RENEW_S
@@ -397,7 +396,9 @@ class Gateway:
         self._renewal.set()
 
     def _in_flight(self) -> list[Admitted]:
-        return [stream.admitted for stream in self.streams.values() if stream.admitted and not stream.finished]
+        return [
+            stream.admitted for stream in self.streams.values() if stream.admitted and not stream.finished
+        ]
 
 
 _gateways: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Gateway] = weakref.WeakKeyDictionary()

@@ -361,7 +361,9 @@ _TABLES = {
     "embedding": (EMBEDDING, "input"),
 }
 # Accepted, never passed on to an engine.
-_NOT_PASSED_ON = frozenset({*_UNUSED, "metadata", "best_of", "suffix", "modalities", "priority", "cache_salt"})
+_NOT_PASSED_ON = frozenset(
+    {*_UNUSED, "metadata", "best_of", "suffix", "modalities", "priority", "cache_salt"}
+)
 
 
 def checked(kind: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -93,7 +93,6 @@ class TenantViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
         given = self.read(ReasonInput)
         return self.answer(tenants.close(tenant=row, actor=self.actor, **given))
 
-
     @action(detail=True, methods=["post"], url_path="set-plan")
     def set_plan(self, request: Request, id: str) -> Response:  # noqa: A002
         """Another plan, in force within a second."""
