@@ -85,12 +85,12 @@ class AsyncScripts:
         if len(commands) == 1 and not seen:
             name, keys, payload = commands[0]
             try:
-                return [await self.client.evalsha(digests[name], len(keys), *keys, payload)]  # type: ignore[arg-type]
+                return [await self.client.evalsha(digests[name], len(keys), *keys, payload)]
             except NoScriptError as error:
                 return [error]
         pipeline = self.client.pipeline(transaction=False)
         for name, keys, payload in commands:
-            pipeline.evalsha(digests[name], len(keys), *keys, payload)  # type: ignore[arg-type]
+            pipeline.evalsha(digests[name], len(keys), *keys, payload)
         if seen:
             pipeline.zadd("atrium:admission:tenants", seen)
         answers = await pipeline.execute(raise_on_error=False)
@@ -109,7 +109,7 @@ class AsyncScripts:
             digests, epoch = self._digests, self.epoch
             if digests:
                 try:
-                    return await self.client.evalsha(digests[name], len(keys), *keys)  # type: ignore[arg-type]
+                    return await self.client.evalsha(digests[name], len(keys), *keys)
                 except NoScriptError:
                     pass
             await self._load(epoch)
@@ -159,7 +159,7 @@ class SyncScripts:
             if digests:
                 pipeline = self.client.pipeline(transaction=False)
                 for name, keys, arguments in calls:
-                    pipeline.evalsha(digests[name], len(keys.all), *keys.all, encode(arguments))  # type: ignore[arg-type]
+                    pipeline.evalsha(digests[name], len(keys.all), *keys.all, encode(arguments))
                 answers = pipeline.execute(raise_on_error=False)
                 if not any(isinstance(answer, NoScriptError) for answer in answers):
                     for answer in answers:

@@ -114,7 +114,9 @@ local function free(id, scopes)
   for _, scope in ipairs(scopes) do redis.call('ZREM', LIVE .. scope, id) end
 end
 -- A stored request: month (6), time of admission in microseconds (17), record.
-local function stored(raw) return string.sub(raw, 1, 6), tonumber(string.sub(raw, 7, 23)), cmsgpack.unpack(string.sub(raw, 24)) end
+local function stored(raw)
+  return string.sub(raw, 1, 6), tonumber(string.sub(raw, 7, 23)), cmsgpack.unpack(string.sub(raw, 24))
+end
 local function store(id, ym, at, record)
   redis.call('HSET', REQUESTS, id, ym .. string.format('%017.0f', at) .. cmsgpack.pack(record))
 end
@@ -172,9 +174,10 @@ for i, m in ipairs(months) do
   else refused = used + hold > limit end
   if refused then return {0, 'month', i, math.max(0, limit - used), -1, levels, ym} end
 end
-if never then return {0, 'rate', never, math.max(0, math.floor(rates[never][2] - buckets[never][1])), -1, levels, ym} end
-if worst then
-  return {0, 'rate', worst, math.max(0, math.floor(rates[worst][2] - buckets[worst][1])), math.ceil(wait), levels, ym}
+local no = never or worst
+if no then
+  local left = math.max(0, math.floor(rates[no][2] - buckets[no][1]))
+  return {0, 'rate', no, left, never and -1 or math.ceil(wait), levels, ym}
 end
 for i, c in ipairs(concurrency) do
   local live = LIVE .. scopes[c[1]]

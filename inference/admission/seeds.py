@@ -175,9 +175,10 @@ class Seeds:
     async def _pending(
         self, tenant_id: UUID, policy: Policy, routes: dict[UUID, Route], month: str
     ) -> list[list[Any]]:
-        """Usage records of the tenant that PostgreSQL does not have yet, of an earlier memory, as requests in flight."""
+        """Usage records of an earlier memory that PostgreSQL does not have yet, as requests in flight."""
         found: list[list[Any]] = []
-        for _, fields in await self._client.xrange(USAGE, count=MOST_PENDING):
+        entries: Any = await self._client.xrange(USAGE, count=MOST_PENDING)
+        for _, fields in entries:
             note = msgspec.json.decode(fields[b"r"])
             if note.get("tenant_id") != str(tenant_id) or note.get("outcome") == Outcome.REFUSED:
                 continue

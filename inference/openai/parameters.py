@@ -399,7 +399,7 @@ def checked(kind: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def priority_of(body: dict[str, Any]) -> int:
-    """What the client wishes for; it counts only where the tenant's plan allows it. What is no number wishes nothing."""
+    """What the client wishes for, bounded; it counts only where the tenant's plan allows it. 0 without a number."""
     wished = body.get("priority")
     if isinstance(wished, bool) or not isinstance(wished, int):
         return 0

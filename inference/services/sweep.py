@@ -128,7 +128,7 @@ def _in_stream(expired: list[Held]) -> set[str]:
         return set()
     wanted = {held.request_id for held in expired}
     valkey = sync_client()
-    if int(valkey.xlen(USAGE)) > MOST_PENDING:  # type: ignore[arg-type]
+    if int(valkey.xlen(USAGE)) > MOST_PENDING:
         return wanted
     entries: Any = valkey.xrange(USAGE, count=MOST_PENDING)
     return wanted & {msgspec.json.decode(fields[b"r"])["request_id"] for _, fields in entries if fields}

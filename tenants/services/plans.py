@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -56,7 +57,7 @@ def change(*, plan: Plan, actor: Actor, **fields: Any) -> Plan:
     policies.require(actor, "tenants.plan.change")
     locked = _locked(plan)
     before = _shown(locked)
-    cleaners = {
+    cleaners: dict[str, Callable[[Any], Any]] = {
         "name": _clean_name,
         "weight": _clean_weight,
         "band": lambda value: _clean_count(value, "band", 0, MAX_BAND),

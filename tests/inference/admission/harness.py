@@ -146,13 +146,13 @@ def policy(
     *limits: tuple[str, int] | tuple[str, int, bool] | tuple[str, int, bool, UUID | None],
     key: str = "",
     terms: Any = port.NO_TERMS,
-    plan: PlanTerms = PlanTerms(),
+    plan: PlanTerms | None = None,
 ) -> Policy:
     """(kind, value[, of the key[, of this model]])."""
     full = tuple(
         (*limit, False, None)[: 2 + 2] if len(limit) == 2 else (*limit, None)[:4] for limit in limits
     )
-    return Policy(plan=plan, key=key, limits=full, terms=terms)  # type: ignore[arg-type]
+    return Policy(plan=plan or PlanTerms(), key=key, limits=full, terms=terms)  # type: ignore[arg-type]
 
 
 class Desk:
