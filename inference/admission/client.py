@@ -107,13 +107,13 @@ class Admission:
         record = record_of(
             checks, hold_nano=hold, tokens=asking.bounds.tokens, deployment=str(asking.route.deployment_id)
         )
-        arguments = _arguments(asking, checks, hold, record)
+        wanted = arguments(asking, checks, hold, record)
         name, tenant = asking.route.name, str(asking.tenant_id)
         deadline = clock.monotonic() + PATIENCE_S
         refused_nano: int | None = None
         while clock.monotonic() < deadline:
             since = clock.monotonic()
-            answer = await self._ask(tenant, arguments)
+            answer = await self._ask(tenant, wanted)
             if answer[0] == 1:
                 _, month, _, levels, epoch = answer
                 record[0] = epoch.decode()
@@ -143,9 +143,9 @@ class Admission:
                 refused_nano = missing
         raise unavailable("Requests cannot be admitted at the moment. Try again shortly.")
 
-    async def _ask(self, tenant: str, arguments: list[Any]) -> list[Any]:
+    async def _ask(self, tenant: str, wanted: list[Any]) -> list[Any]:
         keys = self._keys_of(tenant)
-        calls: list[Call] = [("admit", keys, arguments)]
+        calls: list[Call] = [("admit", keys, wanted)]
         freed = self._to_free.pop(tenant, None)
         if freed:
             # A client that waits for one answer before it sends the next request must find its slot free.
@@ -247,7 +247,8 @@ class Admission:
 MOST_HOLD_NANO = 9_000_000_000_000_000
 
 
-def _arguments(asking: Asking, checks: Checks, hold: int, record: list[Any]) -> list[Any]:
+def arguments(asking: Asking, checks: Checks, hold: int, record: list[Any]) -> list[Any]:
+    """What `scripts.ADMIT` takes."""
     tokens = asking.bounds.tokens
     place = {scope: index for index, scope in enumerate(checks.scopes, start=1)}
     rates = []
