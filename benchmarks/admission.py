@@ -62,7 +62,7 @@ def main() -> None:
             services.stop()
 
 
-async def measure(seconds: float) -> dict[str, Any]:
+async def measure(seconds: float) -> dict[str, Any]:  # noqa: C901 - one measurement after the other
     """Sequential and with 32 at once: no limits, all limits at all four reaches."""
     from core.valkey import async_client
     from inference.admission import port
