@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 from django.core.cache import cache
 
-from inference.services import reaper, reconciler, usage
+from inference.services import reaper, reconciler, sweep, usage
 
 
 @shared_task(name="inference.reconcile")
@@ -28,3 +28,13 @@ def reap_requests() -> None:
             reaper.reap()
         finally:
             cache.delete("inference.reap_requests")
+
+
+@shared_task(name="inference.sweep_holds")
+def sweep_holds() -> None:
+    """Give back what crashes left held. One at a time, whoever is scheduled twice."""
+    if cache.add("inference.sweep_holds", 1, timeout=60):
+        try:
+            sweep.sweep()
+        finally:
+            cache.delete("inference.sweep_holds")

@@ -22,8 +22,9 @@ class Route:
     """One public name, and the deployment that answers to it inside one tenant.
 
     `context_length` in tokens, none when nobody has said; `created` in seconds since 1970; `owned_by` the
-    owner's short name, or "atrium". `allowed_user_ids` none: every member and key of the tenant; else these
-    people, and keys that they made. `tokenizer` none where the engine does not serve a folder.
+    owner's short name, or "atrium"; `model_name` the name that means the model to everybody, whatever
+    aliases lead to it. `allowed_user_ids` none: every member and key of the tenant; else these people, and
+    keys that they made. `tokenizer` none where the engine does not serve a folder.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Route:
     owned_by: str
     allowed_user_ids: frozenset[UUID] | None = None
     tokenizer: TokenizerFiles | None = None
+    model_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

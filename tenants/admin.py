@@ -11,20 +11,21 @@ from django.utils.translation import gettext_lazy as _
 
 from access import policies
 from core.staff import StaffAdmin, actor_of
-from tenants.models import Membership, Role, Tenant
-from tenants.services import members, tenants
+from tenants.models import Limit, Membership, Plan, Role, Tenant
+from tenants.services import limits, members, tenants
 
 
 @admin.register(Tenant)
 class TenantAdmin(StaffAdmin):
     """Every tenant."""
 
-    list_display = ("name", "slug", "status", "made")
-    list_filter = ("status",)
+    list_display = ("name", "slug", "status", "plan", "made")
+    list_select_related = ("plan",)
+    list_filter = ("status", "plan")
     search_fields = ("=slug", "name")
     search_help_text = _("Short name, name or id (ten_…)")
     ordering = ("slug",)
-    fields = ("shown_id", "slug", "name", "status", "made", "changed")
+    fields = ("shown_id", "slug", "name", "status", "plan", "made", "changed")
     actions = ("suspend", "resume")
 
     def has_suspend_permission(self, request: HttpRequest) -> bool:
@@ -78,6 +79,75 @@ class MembershipAdmin(StaffAdmin):
                 description = _("Make %(role)s") % {"role": role.label}
                 actions[f"make_{role.value}"] = (_changes_to(role.value), f"make_{role.value}", description)
         return actions
+
+
+@admin.register(Plan)
+class PlanAdmin(StaffAdmin):
+    """Every plan."""
+
+    list_display = ("name", "slug", "weight", "band", "queue_limit", "allow_priority")
+    search_fields = ("=slug", "name")
+    search_help_text = _("Short name, name or id (pln_…)")
+    ordering = ("slug",)
+    fields = (
+        "shown_id",
+        "slug",
+        "name",
+        "weight",
+        "band",
+        "queue_limit",
+        "allow_priority",
+        "made",
+        "changed",
+    )
+
+
+@admin.register(Limit)
+class LimitAdmin(StaffAdmin):
+    """Limits of every tenant."""
+
+    list_display = ("kind", "value", "tenant", "key", "model", "owner", "is_enabled")
+    list_select_related = ("tenant", "key")
+    list_filter = ("kind", "owner", "is_enabled")
+    search_fields = ("=tenant__slug", "=model")
+    search_help_text = _("Tenant, model or id (lim_…)")
+    ordering = ("-id",)
+    fields = (
+        "shown_id",
+        "tenant",
+        "owner",
+        "kind",
+        "value",
+        "key",
+        "model",
+        "is_enabled",
+        "made",
+        "changed",
+    )
+    actions = ("enable", "disable")
+
+    def has_switch_permission(self, request: HttpRequest) -> bool:
+        """As the table of permissions has it."""
+        return policies.can(actor_of(request), "tenants.limit.change_platform")
+
+    @admin.action(description=_("Enable"), permissions=["switch"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Let limits count, within a second everywhere."""
+        self._switch(request, queryset, is_enabled=True)
+
+    @admin.action(description=_("Disable"), permissions=["switch"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Let limits no longer count."""
+        self._switch(request, queryset, is_enabled=False)
+
+    def _switch(self, request: HttpRequest, queryset: QuerySet[Any], *, is_enabled: bool) -> None:
+        self.apply(
+            request,
+            queryset,
+            lambda limit, actor, reason: limits.change(
+                limit=limit, actor=actor, reason=reason, is_enabled=is_enabled
+            ),
+        )
 
 
 def _changes_to(role: str) -> Any:

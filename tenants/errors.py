@@ -27,3 +27,15 @@ class LastOwner(Conflict):
     """A tenant without an owner could not be run by anybody."""
 
     code = "last_owner"
+
+
+class PlanInUse(Conflict):
+    """Tenants have this plan."""
+
+    code = "plan_in_use"
+
+
+class LimitExists(Conflict):
+    """There is a limit of this owner, kind and reach already."""
+
+    code = "limit_exists"

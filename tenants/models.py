@@ -1,7 +1,8 @@
-"""Tenant and Membership: who is behind which wall, and in what role."""
+"""Tenant, Membership, Plan and Limit: who is behind which wall, in what role, and how much they may use."""
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import ClassVar
 
 from django.conf import settings
@@ -10,12 +11,18 @@ from django.core.validators import MinLengthValidator, RegexValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from access.models import APIKey
 from core.models import Identified, TenantOwned, Timestamped
 from tenants.querysets import TenantRegister
 
 SLUG_MIN_LENGTH = 3
 SLUG_MAX_LENGTH = 40
 SLUG_PATTERN = r"^[a-z](?:[a-z0-9]|-(?=[a-z0-9])){2,39}$"
+
+MAX_WEIGHT = 10_000
+MAX_BAND = 9
+# The largest value of a limit: whole numbers up to here are exact in the scripts that count (IEEE 754 doubles).
+MAX_LIMIT = 9_000_000_000_000_000
 
 slug_validators = (
     MinLengthValidator(SLUG_MIN_LENGTH),
@@ -46,6 +53,50 @@ class Role(models.TextChoices):
     VIEWER = "viewer", _("Viewer")
 
 
+class Plan(Identified, Timestamped):
+    """What tenants of one kind are entitled to when they share models with others. The platform's own.
+
+    `weight` is the share of service against other tenants that wait (law L7); a lower `band` is served before a
+    higher one; `queue_limit` bounds the requests that may wait per deployment (none: the platform's setting);
+    `allow_priority` lets requests order themselves inside the tenant.
+    """
+
+    id_prefix = "pln"
+    tenant_scope: ClassVar[str] = "global"
+
+    slug = models.CharField(
+        _("short name"),
+        max_length=SLUG_MAX_LENGTH,
+        unique=True,
+        validators=slug_validators,
+        error_messages={"unique": _("Another plan has this short name already.")},
+    )
+    name = models.CharField(_("name"), max_length=100)
+    weight = models.DecimalField(_("weight"), max_digits=8, decimal_places=3, default=Decimal(1))
+    band = models.PositiveSmallIntegerField(_("band"), default=0)
+    queue_limit = models.PositiveIntegerField(_("queue limit"), null=True, blank=True)
+    allow_priority = models.BooleanField(_("allow priority"), default=False)
+
+    objects = models.Manager["Plan"]()
+    unscoped = models.Manager["Plan"]()
+
+    class Meta:
+        verbose_name = _("plan")
+        verbose_name_plural = _("plans")
+        ordering = ["slug"]
+        constraints = [
+            # NaN is greater than every number to PostgreSQL, so an upper bound shuts it out.
+            models.CheckConstraint(
+                condition=models.Q(weight__gt=0) & models.Q(weight__lte=MAX_WEIGHT),
+                name="tenants_plan_weight_positive",
+            ),
+            models.CheckConstraint(condition=models.Q(band__lte=MAX_BAND), name="tenants_plan_band_bounded"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Tenant(Identified, Timestamped):
     """One customer of the platform, with walls around everything that it owns.
 
@@ -67,6 +118,9 @@ class Tenant(Identified, Timestamped):
     name = models.CharField(_("name"), max_length=100)
     status = models.CharField(
         _("status"), max_length=16, choices=TenantStatus.choices, default=TenantStatus.ACTIVE
+    )
+    plan = models.ForeignKey(
+        Plan, verbose_name=_("plan"), on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
     # Object permissions granted to the tenant as a whole hang on this group. People are never put into it: a
     # person's grants must not follow them from one tenant into another.
@@ -130,3 +184,71 @@ class Membership(TenantOwned, Timestamped):
 
     def __str__(self) -> str:
         return f"{self.user_id} ({self.role})"
+
+
+class LimitKind(models.TextChoices):
+    """What a limit bounds. Rates flow continuously; months are the calendar's, UTC."""
+
+    REQUESTS_PER_SECOND = "requests_per_second", _("Requests per second")
+    REQUESTS_PER_MINUTE = "requests_per_minute", _("Requests per minute")
+    REQUESTS_PER_DAY = "requests_per_day", _("Requests per day")
+    TOKENS_PER_MINUTE = "tokens_per_minute", _("Tokens per minute")
+    TOKENS_PER_DAY = "tokens_per_day", _("Tokens per day")
+    CONCURRENT_REQUESTS = "concurrent_requests", _("Concurrent requests")
+    MONTHLY_CALLS = "monthly_calls", _("Calls per month")
+    MONTHLY_TOKENS = "monthly_tokens", _("Tokens per month")
+    MONTHLY_GPU_SECONDS = "monthly_gpu_seconds", _("GPU-seconds per month")
+    MONTHLY_MONEY_NANO = "monthly_money_nano", _("Money per month, in billionths of the currency unit")
+
+
+class LimitOwner(models.TextChoices):
+    """Whose a limit is: the platform's are ceilings that a tenant can neither raise nor remove."""
+
+    PLATFORM = "platform", _("Platform")
+    TENANT = "tenant", _("Tenant")
+
+
+class Limit(TenantOwned, Timestamped):
+    """One bound on what a tenant may use: as a whole, through one key, of one model, or both.
+
+    Of several that bound the same, the lowest counts. 0 allows nothing; no row means no limit. `model` is a
+    public name and covers every name that leads to the same model; "" covers all models.
+    """
+
+    id_prefix = "lim"
+
+    owner = models.CharField(_("owner"), max_length=16, choices=LimitOwner.choices)
+    kind = models.CharField(_("kind"), max_length=32, choices=LimitKind.choices)
+    value = models.BigIntegerField(_("value"))
+    key = models.ForeignKey(
+        APIKey, verbose_name=_("key"), on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    model = models.CharField(_("model"), max_length=200, blank=True)
+    is_enabled = models.BooleanField(_("enabled"), default=True)
+
+    class Meta(TenantOwned.Meta):
+        verbose_name = _("limit")
+        verbose_name_plural = _("limits")
+        ordering = ["-id"]
+        constraints = [
+            # One per owner, kind and reach; also serves "this tenant's limits".
+            models.UniqueConstraint(
+                fields=["tenant", "owner", "kind", "key", "model"],
+                name="tenants_limit_once",
+                nulls_distinct=False,
+                violation_error_message=_("There is such a limit already. Change it instead."),
+            ),
+            models.CheckConstraint(
+                condition=models.Q(value__gte=0) & models.Q(value__lte=MAX_LIMIT),
+                name="tenants_limit_value_bounded",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind__in=LimitKind.values), name="tenants_limit_kind_known"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(owner__in=LimitOwner.values), name="tenants_limit_owner_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.value}"

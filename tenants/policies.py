@@ -6,7 +6,7 @@ from uuid import UUID
 
 from access.policies import require
 from core.actors import Actor
-from tenants.models import Role
+from tenants.models import LimitOwner, Role
 
 
 def require_add(actor: Actor, role: str) -> None:
@@ -30,3 +30,10 @@ def require_remove(actor: Actor, *, role: str, user_id: UUID) -> None:
     require(actor, "tenants.member.remove")
     if role == Role.OWNER:
         require(actor, "tenants.owner.manage")
+
+
+def require_limit_change(actor: Actor, *, owner: str) -> None:
+    """Raise NotAllowed unless `actor` may set, change or remove a limit of `owner`; ceilings are the platform's."""
+    require(actor, "tenants.limit.change")
+    if owner == LimitOwner.PLATFORM:
+        require(actor, "tenants.limit.change_platform")

@@ -11,7 +11,7 @@ from accounts.models import User
 from core.errors import NotFound
 from core.ids import parse_public_id
 from core.scoping import user_scope
-from tenants.models import Membership, Tenant
+from tenants.models import Limit, Membership, Plan, Tenant
 
 
 def memberships_of(user: User) -> list[Membership]:
@@ -60,6 +60,32 @@ def membership_by_public_id(*, public_id: str) -> Membership:
     if membership is None:
         raise NotFound(_("There is no such member."))
     return membership
+
+
+def plans() -> QuerySet[Plan]:
+    """Every plan, by short name; plans are no secret."""
+    return Plan.objects.all()
+
+
+def plan_by_public_id(*, public_id: str) -> Plan:
+    """One plan by its `pln_…` id. Raises NotFound."""
+    try:
+        plan = Plan.objects.filter(pk=parse_public_id(public_id, Plan.id_prefix)).first()
+    except ValueError:
+        plan = None
+    if plan is None:
+        raise NotFound(_("There is no such plan."))
+    return plan
+
+
+def limits() -> QuerySet[Limit]:
+    """The limits in scope, newest first: the active tenant's, behind the platform door everybody's."""
+    return Limit.objects.select_related("key")
+
+
+def limits_in_force() -> list[Limit]:
+    """The active tenant's limits that count now. One query."""
+    return list(Limit.objects.filter(is_enabled=True))
 
 
 def _found(tenant: Tenant | None) -> Tenant:

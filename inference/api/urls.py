@@ -1,11 +1,12 @@
-"""The routes of deployments, queues and nodes."""
+"""The routes of deployments, queues, limits and nodes."""
 
 from __future__ import annotations
 
 from api.routers import Router
-from inference.api import views
+from inference.api import limits, views
 
 router = Router()
 router.register("deployments", views.DeploymentViewSet, basename="deployment")
 router.register("queues", views.QueueViewSet, basename="queue")
+router.register("limits", limits.LimitViewSet, basename="limit")
 router.register("nodes", views.NodeViewSet, basename="node")

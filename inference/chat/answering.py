@@ -283,6 +283,8 @@ class Answering:
             message=error.message,
             retryable=error.retryable,
             param=error.param or "",
+            limit=error.limit,
+            retry_after_ms=int((error.retry_after_s or 0) * 1000),
             request_id=self._request_id,
             chat=self.chat,
             message_id=turn.answer.public_id if turn is not None else "",

@@ -299,6 +299,8 @@ class Error(ToClient, tag="error", omit_defaults=True):
     message: str
     retryable: bool
     param: str = ""
+    limit: dict[str, Any] | None = None  # which limit said no: name, scope, value, remaining, reset_at
+    retry_after_ms: int = 0
     request_id: str = ""
     chat: str = ""
     message_id: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from uuid import UUID
 
@@ -12,9 +12,11 @@ from channels.db import database_sync_to_async
 
 from access.models import APIKey
 from access.policies import PERMISSIONS
+from access.selectors import key_line
 from core import clock
 from core.encryption import keyed_digest
 from core.scoping import key_scope, tenant_scope
+from inference.admission.rules import Policy, policy_for
 from inference.gateway.errors import Rejected, invalid_key
 from models_registry.selectors import Route, routes_for
 from tenants.models import Membership, Tenant
@@ -39,6 +41,7 @@ class Caller:
     networks: tuple[str, ...]  # empty: from anywhere
     routes: Mapping[str, Route]
     salt: str  # of the tenant's prefix cache
+    policy: Policy = field(default_factory=Policy)  # plan, limits and prices
 
     def check(self, address: str) -> None:
         """Raises Rejected unless this caller may call now, from `address`. Cheap: no look-up."""
@@ -101,14 +104,15 @@ def cache_salt(tenant_id: UUID) -> str:
 
 
 def load_for_key(digest: str) -> Caller | None:
-    """The caller behind a key's digest, from PostgreSQL (three short queries); None when there is no such key."""
+    """The caller behind a key's digest, from PostgreSQL (a few short queries); None when there is no such key."""
     with key_scope(digest):
         key = APIKey.unscoped.filter(digest=digest).first()
     if key is None:
         return None
     with tenant_scope(key.tenant_id):
-        tenant = Tenant.objects.get(pk=key.tenant_id)
+        tenant = Tenant.objects.select_related("plan").get(pk=key.tenant_id)
         routes = {route.name: route for route in routes_for(tenant_id=key.tenant_id)}
+        policy = policy_for(tenant=tenant, routes=routes, keys=key_line(key=key))
     return Caller(
         tenant_id=tenant.pk,
         tenant_slug=tenant.slug,
@@ -123,6 +127,7 @@ def load_for_key(digest: str) -> Caller | None:
         networks=tuple(key.allowed_networks),
         routes=routes,
         salt=cache_salt(tenant.pk),
+        policy=policy,
     )
 
 
@@ -132,8 +137,9 @@ def load_for_member(user_id: UUID, tenant_id: UUID) -> Caller | None:
         membership = Membership.objects.filter(user_id=user_id, user__is_active=True).first()
         if membership is None:
             return None
-        tenant = Tenant.objects.get(pk=tenant_id)
+        tenant = Tenant.objects.select_related("plan").get(pk=tenant_id)
         routes = {route.name: route for route in routes_for(tenant_id=tenant_id)}
+        policy = policy_for(tenant=tenant, routes=routes)
     return Caller(
         tenant_id=tenant.pk,
         tenant_slug=tenant.slug,
@@ -148,6 +154,7 @@ def load_for_member(user_id: UUID, tenant_id: UUID) -> Caller | None:
         networks=(),
         routes=routes,
         salt=cache_salt(tenant.pk),
+        policy=policy,
     )
 
 

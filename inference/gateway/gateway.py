@@ -20,6 +20,10 @@ from core import clock
 from core.events import STREAM as EVENTS
 from core.ids import new_id
 from core.valkey import async_client
+from inference import tokens
+from inference.admission.bounds import bound
+from inference.admission.client import Admission, Admitted, Asking
+from inference.admission.loader import AsyncScripts
 from inference.gateway.callers import Caller
 from inference.gateway.errors import Rejected, unavailable
 from inference.gateway.policies import PolicyCache
@@ -34,6 +38,8 @@ from inference.queue.wire import Ticket, UsageNote, decode_frames
 log = structlog.get_logger(__name__)
 
 BEAT_S = 1.0
+# How often the holds and slots of requests in flight are renewed; they last `admission.client.TTL_MS`.
+RENEW_S = 10.0
 OUTBOX_TTL_S = 120
 
 
@@ -49,6 +55,7 @@ class Gateway:
         self._launched = False
         self._used_keys: dict[str, int] = {}
         self._last_frame = b"0"
+        self._renewal = asyncio.Event()
         self.draining = False
 
     # --- Life
@@ -61,8 +68,10 @@ class Gateway:
         self.client = async_client(max_connections=64)
         self._reading: Any = async_client(max_connections=2, blocking_read=True)
         self.queue = RequestQueue(self.client)
+        self.admission = Admission(self.client, AsyncScripts(self.client, on_epoch=self._renew_now))
         self.spawn(self._read_events())
         self.spawn(self._beat())
+        self.spawn(self._renew())
         self.spawn(Watcher(self).run())
         process_journal().start()
 
@@ -133,12 +142,15 @@ class Gateway:
         route: str,
         resume_from: list[list[int]] | None = None,
         deadline_ms: int | None = None,
+        priority: int = 0,
+        tags: dict[str, str] | None = None,
     ) -> Stream:
-        """Put a request into its tenant's queue. `body` is an OpenAI request; the surface has bounded it.
+        """Admit a request and put it into its tenant's queue. `body` is an OpenAI request; the surface has bounded it.
 
         With `resume_from` (token ids per choice) the answer begins with exactly these tokens. `deadline_ms` from now
-        ends it earlier than the platform does. One round trip to Valkey. Raises Rejected when the model is not the
-        caller's, the queue is full, or Valkey is away.
+        ends it earlier than the platform does. `priority` orders requests inside the tenant, where its plan allows
+        it. Two round trips to Valkey. Raises Rejected when the model is not the caller's, a limit says no, the queue
+        is full, or Valkey is away.
         """
         target = caller.route(body["model"])
         if target.task != kind and not (kind == "completion" and target.task == "chat"):
@@ -148,31 +160,87 @@ class Gateway:
                 f"The model '{target.name}' is for {target.task} requests and does not serve {kind} requests.",
                 param="model",
             )
+        bounds, body = bound(target, kind, body, await tokens.count(target, kind, body))
         ticket = self._ticket(caller, target, kind, body, route, resume_from or [])
         if deadline_ms is not None:
             ticket.deadline_ms = min(ticket.deadline_ms, ticket.enqueued_ms + deadline_ms)
+        plan = caller.policy.plan
+        ticket.weight, ticket.band = plan.weight, plan.band
+        ticket.priority = priority if plan.allow_priority else 0
+        ticket.prompt_tokens, ticket.most_tokens = bounds.prompt_tokens, bounds.most_tokens
+        ticket.tags = tags or {}
         prompt = body.get("prompt")
         several = isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int)
         stream = Stream(self, caller, ticket, resumable=target.engine != "openai" and not several)
         self.streams[ticket.id] = stream
         try:
-            await self.start()
-            await self.queue.enqueue(ticket, settings.QUEUE_LIMIT_PER_TENANT)
-        except QueueFull as full:
+            await self._start_for(ticket)
+            stream.admitted = await self.admission.admit(
+                Asking(
+                    request_id=ticket.id,
+                    tenant_id=caller.tenant_id,
+                    policy=caller.policy,
+                    route=target,
+                    routes=caller.routes,
+                    bounds=bounds,
+                )
+            )
+            stream.rate_headers = stream.admitted.headers
+            await self._enqueue(stream, plan.queue_limit)
+        except Rejected:
             self.release(stream)
+            raise
+        except BaseException:
+            self.release(stream)
+            self.spawn(self._withdraw(ticket))
+            raise
+        return stream
+
+    async def _start_for(self, ticket: Ticket) -> None:
+        try:
+            await self.start()
+        except RedisError as error:
+            log.warning("gateway.not_started", request_id=ticket.id, error=type(error).__name__)
+            raise unavailable("The request could not be queued. Try again shortly.") from error
+
+    async def _enqueue(self, stream: Stream, queue_limit: int | None) -> None:
+        """Hand an admitted request to the queue; what was held for it is given back when that fails."""
+        ticket, admitted = stream.ticket, stream.admitted
+        if admitted is not None:
+            ticket.price, ticket.hold_nano = admitted.price, admitted.hold_nano
+            ticket.epoch = admitted.epoch
+        limit = settings.QUEUE_LIMIT_PER_TENANT if queue_limit is None else queue_limit
+        try:
+            await self.queue.enqueue(ticket, limit)
+        except QueueFull as full:
+            self.spawn(self._withdraw(ticket))
             raise unavailable(
                 f"{full.waiting} requests of yours are waiting already. Send fewer at once, or try again shortly.",
                 code="queue_full",
                 retry_after_s=retry_after_s(full.expected_ms),
             ) from full
         except RedisError as error:
-            self.release(stream)
+            self.spawn(self._withdraw(ticket))
             log.warning("gateway.enqueue_failed", request_id=ticket.id, error=type(error).__name__)
             raise unavailable("The request could not be queued. Try again shortly.") from error
-        except BaseException:
-            stream.abandon()
-            raise
-        return stream
+
+    async def _withdraw(self, ticket: Ticket) -> None:
+        """Undo the admission of a request that its client was told is not served.
+
+        It may be in the queue all the same: then it is taken out first, and one that a replica has taken already is
+        stopped, and settled to what it used. What cannot be undone here expires (law L14).
+        """
+        delay = 0.05
+        for _ in range(12):
+            try:
+                replica = await self.queue.cancel(ticket.deployment, ticket.tenant, ticket.id)
+                if not replica:
+                    await self.admission.undo(ticket.id, UUID(ticket.tenant))
+                return
+            except RedisError:
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5.0)
+        log.error("gateway.withdraw_failed", request_id=ticket.id)
 
     def _ticket(
         self,
@@ -207,6 +275,13 @@ class Gateway:
     def release(self, stream: Stream) -> None:
         """Forget a stream that its surface is done with."""
         self.streams.pop(stream.request_id, None)
+        self.ended(stream)
+
+    def ended(self, stream: Stream) -> None:
+        """A request runs no longer, or nobody waits for it: its slot is free for the next at once."""
+        admitted, stream.admitted = stream.admitted, None
+        if admitted is not None and self.admission.ended(admitted):
+            self.spawn(self.admission.flush())
 
     def stop(self, stream: Stream, *, outcome: str, code: str) -> None:
         """Tell the engine to stop, and see that the request is accounted for."""
@@ -308,6 +383,32 @@ class Gateway:
                     await self.client.hset(KEY_USE, mapping=used)  # type: ignore[arg-type]
             except (RedisError, OSError):
                 log.warning("gateway.beat_missed")
+
+    async def _renew(self) -> None:
+        """Renew what is held for requests in flight; at once when another server answers than before."""
+        due = clock.monotonic() + RENEW_S
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._renewal.wait(), BEAT_S)
+            try:
+                if not self._renewal.is_set():
+                    await self.admission.scripts.confirm()  # sets it, when this server's memory is a new one
+                if self._renewal.is_set() or clock.monotonic() >= due:
+                    self._renewal.clear()
+                    due = clock.monotonic() + RENEW_S
+                    await self.admission.renew(self._in_flight())
+            except (RedisError, OSError):
+                self._renewal.set()
+                log.warning("gateway.renewal_missed")
+                await asyncio.sleep(0.2)
+
+    def _renew_now(self) -> None:
+        self._renewal.set()
+
+    def _in_flight(self) -> list[Admitted]:
+        return [
+            stream.admitted for stream in self.streams.values() if stream.admitted and not stream.finished
+        ]
 
 
 def retry_after_s(expected_ms: int) -> float:

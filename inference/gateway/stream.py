@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from inference.gateway.errors import Rejected
 from inference.queue.wire import CHUNK, DONE, FAILURE, RESULT, STARTED, Frame, Ticket
 
 if TYPE_CHECKING:
+    from inference.admission.client import Admitted
     from inference.gateway.callers import Caller
     from inference.gateway.gateway import Gateway
 
@@ -42,6 +43,8 @@ class Stream:
         self._gateway = gateway
         self.caller = caller
         self.ticket = ticket
+        self.admitted: Admitted | None = None  # what is held for it while it runs
+        self.rate_headers: Sequence[tuple[bytes, bytes]] = ()
         self.resumable = resumable
         self.replica = ""
         self.queue_ms = 0
@@ -171,9 +174,12 @@ class Stream:
         elif frame.kind == FAILURE:
             self._fail(Rejected.from_body(frame.status, frame.payload))
             self.accounted = True
+            self._gateway.ended(self)
         elif frame.kind == DONE:
             self.finished = True
             self.accounted = True
+            # Before the client reads the end: it may send the next request at once.
+            self._gateway.ended(self)
         self._news.set()
 
     def _chunk(self, frame: Frame) -> None:

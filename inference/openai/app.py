@@ -17,7 +17,7 @@ from inference.gateway import Caller, Rejected, Stream, gateway
 from inference.gateway.errors import invalid_key
 from inference.gateway.usage import refusal
 from inference.openai.body import ClientGone, read_json
-from inference.openai.parameters import checked
+from inference.openai.parameters import checked, priority_of, tags_of
 from inference.openai.responses import Responder, SlowReader
 
 log = structlog.get_logger(__name__)
@@ -89,12 +89,19 @@ class OpenAIApplication:
         try:
             request = checked(kind, body)
             stream = await gateway().submit(
-                caller, kind=kind, body=request, route=route, deadline_ms=deadline_ms
+                caller,
+                kind=kind,
+                body=request,
+                route=route,
+                deadline_ms=deadline_ms,
+                priority=priority_of(body),
+                tags=tags_of(body),
             )
         except Rejected as error:
             gateway().spawn(note_refusal(caller, body, route, error))
             raise
         responder.request_id = stream.request_id
+        responder.headers = stream.rate_headers
         leaving = asyncio.ensure_future(watch_disconnect(receive, stream))
         try:
             if request.get("stream"):

@@ -1,8 +1,9 @@
 """What a request may say, and within which bounds. An allow-list: what is not named here is refused by name.
 
 The bounds stand in front of vLLM, whose own checks have let requests through that ended the engine for every tenant
-(CVE-2026-34756, CVE-2026-93989, CVE-2026-105757, GHSA-69j4-grxj-j64p and others). `priority` and `cache_salt` are
-the platform's to set: taken out without a word (law L5).
+(CVE-2026-34756, CVE-2026-93989, CVE-2026-105757, GHSA-69j4-grxj-j64p and others). `cache_salt` is
+the platform's to set: taken out without a word (law L5). So is `priority`, but for tenants whose plan lets them order
+their own requests.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ MAX_STOPS = 16
 MAX_INPUTS = 2_048
 MAX_PROMPTS = 64
 MAX_TOKENS = 1_000_000
+MAX_TAGS, MAX_TAG_NAME, MAX_TAG = 16, 64, 512
+MAX_PRIORITY = 1_000
 _NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
@@ -121,6 +124,20 @@ def logit_bias(value: Any, param: str) -> None:
         if not token.isascii() or not token.isdigit() or len(token) > 9:
             raise refuse(param, "must map token ids to numbers.")
         bias(weight, f"{param}.{token}")
+
+
+def metadata(value: Any, param: str) -> None:
+    """Up to 16 pairs of strings, as OpenAI bounds them; they become the usage record's tags."""
+    if not isinstance(value, dict):
+        raise refuse(param, "must map strings to strings.", "invalid_type")
+    if len(value) > MAX_TAGS:
+        raise refuse(param, f"must have at most {MAX_TAGS} entries.")
+    for name, tag in value.items():
+        if not 0 < len(name) <= MAX_TAG_NAME:
+            raise refuse(param, f"names must have 1 to {MAX_TAG_NAME} characters.")
+        text(MAX_TAG)(tag, f"{param}.{name}")
+        if "\x00" in name or "\x00" in tag:
+            raise refuse(param, "must not hold NUL characters.")
 
 
 def messages(value: Any, param: str) -> None:
@@ -288,7 +305,7 @@ def _texts_or_ids(value: Any, param: str, limit: int, *, empty: bool = True) -> 
 
 _UNUSED = dict.fromkeys(
     (
-        "metadata", "store", "service_tier", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
+        "store", "service_tier", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
         "verbosity", "prediction",
     ),
     anything_small,
@@ -318,6 +335,7 @@ _SAMPLING: dict[str, Check] = {
     "stream": flag,
     "stream_options": stream_options,
     "user": text(256),
+    "metadata": metadata,
     **_UNUSED,
 }
 CHAT: dict[str, Check] = {
@@ -355,7 +373,9 @@ _TABLES = {
     "embedding": (EMBEDDING, "input"),
 }
 # Accepted, never passed on to an engine.
-_NOT_PASSED_ON = frozenset({*_UNUSED, "best_of", "suffix", "modalities", "priority", "cache_salt"})
+_NOT_PASSED_ON = frozenset(
+    {*_UNUSED, "metadata", "best_of", "suffix", "modalities", "priority", "cache_salt"}
+)
 
 
 def checked(kind: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -390,6 +410,19 @@ def checked(kind: str, body: dict[str, Any]) -> dict[str, Any]:
             passed_on[name] = value
     _together(passed_on)
     return passed_on
+
+
+def priority_of(body: dict[str, Any]) -> int:
+    """What the client wishes for, bounded; it counts only where the tenant's plan allows it. 0 without a number."""
+    wished = body.get("priority")
+    if isinstance(wished, bool) or not isinstance(wished, int):
+        return 0
+    return max(-MAX_PRIORITY, min(MAX_PRIORITY, wished))
+
+
+def tags_of(body: dict[str, Any]) -> dict[str, str]:
+    """The request's `metadata`, after `checked`."""
+    return dict(body.get("metadata") or {})
 
 
 def _together(body: dict[str, Any]) -> None:

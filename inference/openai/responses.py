@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ class Responder:
         self._send = send
         self._began_at = clock.monotonic()
         self.request_id = ""
+        self.headers: Sequence[Header] = ()  # of whatever is answered, beside its own
         self.begun = False
 
     async def json(self, status: int, payload: bytes, extra: Sequence[Header] = ()) -> None:
@@ -51,10 +53,10 @@ class Responder:
         if self.begun:
             await self._body(b"data: " + error.body() + b"\n\n", more=False)
             return
-        extra: list[Header] = []
+        extra: list[Header] = list(error.headers)
         if error.retry_after_s is not None:
-            extra.append((b"retry-after", str(max(1, round(error.retry_after_s))).encode()))
-            extra.append((b"retry-after-ms", str(int(error.retry_after_s * 1000)).encode()))
+            extra.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
+            extra.append((b"retry-after-ms", str(math.ceil(error.retry_after_s * 1000)).encode()))
         if error.status in (409, 429) or error.status >= 500:
             extra.append((b"x-should-retry", b"true" if error.retryable else b"false"))
         if error.status == 401:
@@ -81,6 +83,7 @@ class Responder:
         self.begun = True
         spent_ms = int((clock.monotonic() - self._began_at) * 1000)
         headers += _COMMON
+        headers += self.headers
         headers.append((b"openai-processing-ms", str(spent_ms).encode()))
         if self.request_id:
             headers.append((b"x-request-id", self.request_id.encode()))

@@ -112,6 +112,7 @@ def _route(name: str, deployment: Deployment, allowed_user_ids: frozenset[UUID] 
         created=int(version.created_at.timestamp()),
         owned_by=version.model.namespace or PLATFORM_OWNER,
         allowed_user_ids=allowed_user_ids,
+        model_name=version.model.qualified_name,
         tokenizer=_tokenizer(deployment),
     )
 

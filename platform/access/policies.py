@@ -45,6 +45,13 @@ PERMISSIONS: Final[dict[str, frozenset[str]]] = {
     "tenants.member.change": _ADMINISTER_PEOPLE,
     "tenants.member.remove": _ADMINISTER_PEOPLE,
     "tenants.owner.manage": _OWNER | _OPERATOR,
+    # Plans and limits
+    "tenants.plan.read": _READ,
+    "tenants.plan.change": _OPERATOR,
+    "tenants.tenant.set_plan": _OPERATOR,
+    "tenants.limit.read": _READ,
+    "tenants.limit.change": _ADMINISTER,
+    "tenants.limit.change_platform": _OPERATOR,
     # API keys
     "access.key.read": _DEVELOPERS | _STAFF | _READ_KEYS,
     "access.key.create": _DEVELOP,

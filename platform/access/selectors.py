@@ -13,6 +13,9 @@ from core.errors import NotFound
 from core.ids import parse_public_id
 from core.scoping import key_scope
 
+# How far back a line of rotated keys is followed.
+MOST_ROTATIONS = 1_000
+
 
 def keys() -> QuerySet[APIKey]:
     """The active tenant's keys, newest first, with the people who made them."""
@@ -34,6 +37,24 @@ def key_by_public_id(*, public_id: str) -> APIKey:
     except ValueError:
         raise NotFound(_("There is no such API key.")) from None
     return key_by_id(key_id=key_id)
+
+
+def key_line(*, key: APIKey) -> list[UUID]:
+    """The keys that `key` was rotated from and into, itself included, oldest first; inside the tenant's scope.
+
+    One query for each key before it and one for each after it but the last; a key that was never rotated costs one.
+    """
+    line = [key.pk]
+    while len(line) < MOST_ROTATIONS:
+        before = APIKey.objects.filter(rotated_to_id=line[0]).values_list("pk", flat=True).first()
+        if before is None or before in line:
+            break
+        line.insert(0, before)
+    after = key.rotated_to_id
+    while after is not None and after not in line and len(line) < 2 * MOST_ROTATIONS:
+        line.append(after)
+        after = APIKey.objects.filter(pk=after).values_list("rotated_to_id", flat=True).first()
+    return line
 
 
 def key_by_secret(secret: str) -> APIKey | None:

@@ -54,6 +54,7 @@ app.conf.update(
         "reconcile": {"task": "inference.reconcile", "schedule": 1.0, "options": {"expires": 2}},
         "ingest-usage": {"task": "inference.ingest_usage", "schedule": 1.0, "options": {"expires": 2}},
         "reap-requests": {"task": "inference.reap_requests", "schedule": 10.0, "options": {"expires": 10}},
+        "sweep-holds": {"task": "inference.sweep_holds", "schedule": 5.0, "options": {"expires": 5}},
         "flush-key-use": {"task": "access.flush_key_use", "schedule": 30.0, "options": {"expires": 30}},
         "forget-idempotency-keys": {
             "task": "api.forget_idempotency_keys",

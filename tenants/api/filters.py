@@ -23,6 +23,13 @@ class TenantFilter(django_filters.FilterSet):
     status = django_filters.ChoiceFilter("status", choices=TenantStatus.choices)
 
 
+class PlanFilter(django_filters.FilterSet):
+    """Plans by short name and name."""
+
+    slug = django_filters.CharFilter("slug", max_length=40)
+    name = ContainsFilter("name", label=_("part of the name"))
+
+
 class MemberFilter(django_filters.FilterSet):
     """Members by role and address."""
 

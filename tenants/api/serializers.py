@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
@@ -11,10 +12,13 @@ from rest_framework import serializers
 from access.models import APIKey, KeyState, Scope
 from access.services.keys import DEFAULT_OVERLAP_S, MAX_OVERLAP_S
 from accounts.models import Language
+from api.fields import ReferenceField
 from api.serializers import InputSerializer, OutputSerializer, OutputWithId
 from core import clock
 from core.ids import public_id
-from tenants.models import Role, TenantStatus
+from tenants import selectors
+from tenants.models import MAX_BAND, MAX_WEIGHT, Plan, Role, Tenant, TenantStatus
+from tenants.services.plans import MAX_QUEUE_LIMIT
 
 
 class TenantOutput(OutputWithId):
@@ -23,7 +27,12 @@ class TenantOutput(OutputWithId):
     slug = serializers.CharField()
     name = serializers.CharField()
     status = serializers.ChoiceField(TenantStatus.choices)
+    plan = serializers.SerializerMethodField(help_text=_("Its plan's id; none: the platform's defaults."))
     created_at = serializers.DateTimeField()
+
+    def get_plan(self, tenant: Tenant) -> str | None:
+        """The plan's public id."""
+        return public_id(Plan.id_prefix, tenant.plan_id) if tenant.plan_id else None
 
 
 class CreateTenant(InputSerializer):
@@ -39,6 +48,52 @@ class CreateTenant(InputSerializer):
 class RenameTenant(InputSerializer):
     """Another name to read; the short name never changes."""
 
+    name = serializers.CharField(max_length=100)
+
+
+class SetPlan(InputSerializer):
+    """Another plan for a tenant; null for the platform's defaults."""
+
+    plan = ReferenceField("pln", find=selectors.plan_by_public_id, allow_null=True)
+    reason = serializers.CharField(max_length=1000, help_text=_("Why; kept in the audit trail."))
+
+
+class PlanOutput(OutputWithId):
+    """A plan."""
+
+    slug = serializers.CharField()
+    name = serializers.CharField()
+    weight = serializers.DecimalField(
+        max_digits=8, decimal_places=3, help_text=_("Share of service against other tenants that wait.")
+    )
+    band = serializers.IntegerField(help_text=_("A lower band is served before a higher one."))
+    queue_limit = serializers.IntegerField(
+        allow_null=True, help_text=_("Requests that may wait per deployment; none: the platform's setting.")
+    )
+    allow_priority = serializers.BooleanField(
+        help_text=_("Whether requests may order themselves inside the tenant.")
+    )
+    created_at = serializers.DateTimeField()
+
+
+class ChangePlan(InputSerializer):
+    """What a plan entitles to."""
+
+    name = serializers.CharField(max_length=100, required=False)
+    weight = serializers.DecimalField(
+        max_digits=8, decimal_places=3, min_value=Decimal("0.001"), max_value=MAX_WEIGHT, required=False
+    )
+    band = serializers.IntegerField(min_value=0, max_value=MAX_BAND, required=False)
+    queue_limit = serializers.IntegerField(
+        min_value=0, max_value=MAX_QUEUE_LIMIT, allow_null=True, required=False
+    )
+    allow_priority = serializers.BooleanField(required=False)
+
+
+class CreatePlan(ChangePlan):
+    """A new plan."""
+
+    slug = serializers.CharField(max_length=40)
     name = serializers.CharField(max_length=100)
 
 

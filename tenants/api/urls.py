@@ -8,6 +8,7 @@ from tenants.api import views
 router = Router()
 router.register("me", views.MeViewSet, basename="me")
 router.register("tenants", views.TenantViewSet, basename="tenant")
+router.register("plans", views.PlanViewSet, basename="plan")
 router.register("members", views.MemberViewSet, basename="member")
 router.register("keys", views.KeyViewSet, basename="key")
 router.register("audit-events", views.AuditEventViewSet, basename="audit-event")

@@ -25,8 +25,8 @@ from core.errors import InvalidInput, NotFound
 from tenants import selectors
 from tenants.api import filters, serializers
 from tenants.middleware import platform_view
-from tenants.models import Membership, Tenant
-from tenants.services import members, tenants
+from tenants.models import Membership, Plan, Tenant
+from tenants.services import members, plans, tenants
 
 
 @platform_view("tenants")
@@ -44,6 +44,7 @@ class TenantViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
         "suspend": "tenants.tenant.suspend",
         "resume": "tenants.tenant.resume",
         "close": "tenants.tenant.close",
+        "set_plan": "tenants.tenant.set_plan",
     }
     inputs = {
         "create": serializers.CreateTenant,
@@ -51,6 +52,7 @@ class TenantViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
         "suspend": ReasonInput,
         "resume": ReasonInput,
         "close": ReasonInput,
+        "set_plan": serializers.SetPlan,
     }
 
     def rows(self) -> QuerySet[Any]:
@@ -90,6 +92,49 @@ class TenantViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
         row = self.get_object()
         given = self.read(ReasonInput)
         return self.answer(tenants.close(tenant=row, actor=self.actor, **given))
+
+    @action(detail=True, methods=["post"], url_path="set-plan")
+    def set_plan(self, request: Request, id: str) -> Response:  # noqa: A002
+        """Another plan, in force within a second."""
+        row = self.get_object()
+        given = self.read(serializers.SetPlan)
+        return self.answer(plans.assign(tenant=row, actor=self.actor, **given))
+
+
+@platform_view("plans")
+class PlanViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
+    """Plans of the platform: read by everybody, made by operators."""
+
+    model = Plan
+    output = serializers.PlanOutput
+    filterset_class = filters.PlanFilter
+    permissions = {
+        "list": "tenants.plan.read",
+        "retrieve": "tenants.plan.read",
+        "create": "tenants.plan.change",
+        "partial_update": "tenants.plan.change",
+        "destroy": "tenants.plan.change",
+    }
+    inputs = {"create": serializers.CreatePlan, "partial_update": serializers.ChangePlan}
+
+    def rows(self) -> QuerySet[Any]:
+        """All plans."""
+        return selectors.plans()
+
+    def create(self, request: Request) -> Response:
+        """A new plan."""
+        return self.answer(plans.create(actor=self.actor, **self.read(serializers.CreatePlan)))
+
+    def partial_update(self, request: Request, id: str) -> Response:  # noqa: A002
+        """Another entitlement, in force within a second."""
+        row = self.get_object()
+        given = self.read(serializers.ChangePlan)
+        return self.answer(plans.change(plan=row, actor=self.actor, **given))
+
+    def destroy(self, request: Request, id: str) -> Response:  # noqa: A002
+        """Remove a plan that no tenant has."""
+        plans.remove(plan=self.get_object(), actor=self.actor)
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class MemberViewSet(ListMixin, RetrieveMixin, ScopedViewSet):

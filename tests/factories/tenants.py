@@ -5,7 +5,7 @@ from __future__ import annotations
 import factory
 from django.contrib.auth.models import Group
 
-from tenants.models import Membership, Role, Tenant
+from tenants.models import Limit, LimitKind, LimitOwner, Membership, Plan, Role, Tenant
 from tests.factories.accounts import UserFactory
 from tests.factories.base import WalledFactory
 
@@ -39,3 +39,25 @@ class MembershipFactory(WalledFactory):
     tenant = factory.SubFactory(TenantFactory)
     user = factory.SubFactory(UserFactory)
     role = Role.DEVELOPER
+
+
+class PlanFactory(factory.django.DjangoModelFactory):
+    """A plan as good as none."""
+
+    class Meta:
+        model = Plan
+
+    slug = factory.Sequence(lambda n: f"plan-{n}")
+    name = factory.Sequence(lambda n: f"Plan {n}")
+
+
+class LimitFactory(WalledFactory):
+    """A limit that a tenant set itself."""
+
+    class Meta:
+        model = Limit
+
+    tenant = factory.SubFactory(TenantFactory)
+    owner = LimitOwner.TENANT
+    kind = LimitKind.REQUESTS_PER_MINUTE
+    value = 1_000_000

@@ -31,7 +31,12 @@ from tests.factories.tenants import MembershipFactory, TenantFactory
 from tests.isolation import rest as checks
 from tests.isolation.rest import Entry
 
-ENTRIES = [Entry(prefix, viewset, router) for prefix, viewset, _name in router.registry]
+# What has no tenant, such as a plan, is everybody's to see.
+ENTRIES = [
+    Entry(prefix, viewset, router)
+    for prefix, viewset, _name in router.registry
+    if getattr(viewset.model, "tenant_scope", "global") != "global"
+]
 each = pytest.mark.parametrize("entry", ENTRIES, ids=str)
 each_with_details = pytest.mark.parametrize("entry", [e for e in ENTRIES if e.has_details], ids=str)
 each_list = pytest.mark.parametrize("entry", [e for e in ENTRIES if e.has_list], ids=str)
@@ -57,6 +62,7 @@ BODIES: dict[str, Any] = {
     },
     "budgets": lambda own: {"name": "month", "scope": "tenant", "tokens": 1000},
     "reconciliations": lambda own: {},
+    "limits": lambda own: {"kind": "requests_per_minute", "value": 5, "key": own["key"].public_id},
     "deployments": lambda own: {"version": own["ver"].public_id, "engine": "simulated"},
     "price-plans": lambda own: {"slug": "another", "name": "Another", "currency": "CNY"},
     "price-subscriptions": lambda own: {"tenant": own["neighbour"].public_id, "plan": None},
@@ -131,6 +137,7 @@ def objects_of(tenant: Tenant, neighbour: Tenant) -> dict[str, Any]:
         ModelVersion.id_prefix: ModelVersionFactory(model=ModelFactory(tenant=tenant)),
         Membership.id_prefix: MembershipFactory(tenant=tenant),
         APIKey.id_prefix: APIKeyFactory(tenant=tenant),
+        Tenant.id_prefix: tenant,
         "usr": user,
         "neighbour": neighbour,
     }

@@ -62,6 +62,7 @@ def test_a_route_says_what_the_gateway_needs(acme: Tenant) -> None:
             engine="simulated",
             created=int(version.created_at.timestamp()),
             owned_by="acme",
+            model_name="acme/ours",
         )
     ]
 

@@ -270,6 +270,8 @@ KEEP_ALIVE_COMMENT_S = env.float("ATRIUM_KEEP_ALIVE_COMMENT_S", default=10.0)
 RESUME_TIMEOUT_S = env.float("ATRIUM_RESUME_TIMEOUT_S", default=27.0)
 # Where each process keeps its usage records until PostgreSQL has them: on the node's own disk, never shared memory.
 USAGE_JOURNAL_DIR = Path(env.str("ATRIUM_USAGE_JOURNAL_DIR", default=str(ATRIUM_HOME / "journal"))).resolve()
+# The answer's bound where neither the client nor the model says one: something must be held for it.
+UNBOUNDED_MAX_TOKENS = env.int("ATRIUM_UNBOUNDED_MAX_TOKENS", default=16_384)
 QUEUE_LIMIT_PER_TENANT = env.int("ATRIUM_QUEUE_LIMIT_PER_TENANT", default=2_000)
 
 # --- Billing
