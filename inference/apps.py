@@ -11,8 +11,11 @@ class InferenceConfig(AppConfig):
     verbose_name = _("Inference")
 
     def ready(self) -> None:
-        """Tell the console which models a member may call."""
+        """Tell the console which models a member may call, and admission who keeps the money."""
+        from billing.services import escrow
         from console.extensions import provide_models
+        from inference.admission import port
         from inference.console import callable_models
 
         provide_models(callable_models)
+        port.use(escrow)

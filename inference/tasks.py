@@ -5,7 +5,9 @@ from __future__ import annotations
 from celery import shared_task
 from django.core.cache import cache
 
-from inference.services import reaper, reconciler, sweep, usage
+from billing.services import settlement
+from inference.admission.release import release
+from inference.services import engine_totals, epochs, reaper, reconciler, sweep, usage
 
 
 @shared_task(name="inference.reconcile")
@@ -16,8 +18,8 @@ def reconcile() -> None:
 
 @shared_task(name="inference.ingest_usage")
 def ingest_usage() -> None:
-    """Take usage records from Valkey to PostgreSQL."""
-    usage.ingest()
+    """Take usage records from Valkey to PostgreSQL, charge for them, and give back what was held for more."""
+    usage.ingest(write=settlement.settle, after_commit=release)
 
 
 @shared_task(name="inference.reap_requests")
@@ -36,5 +38,12 @@ def sweep_holds() -> None:
     if cache.add("inference.sweep_holds", 1, timeout=60):
         try:
             sweep.sweep()
+            epochs.close_old()
         finally:
             cache.delete("inference.sweep_holds")
+
+
+@shared_task(name="inference.keep_engine_totals")
+def keep_engine_totals() -> None:
+    """Keep what engines counted themselves, for the reconciliation."""
+    engine_totals.keep()

@@ -34,7 +34,6 @@ from models_registry.selectors import Route
 GRACE_MS = 3_000
 BUSY_S = 0.02
 MOST_PENDING = 50_000
-_COLUMNS = {field.name for field in UsageRecord._meta.concrete_fields}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +85,15 @@ def month_sums(*, tenant_id: UUID, month: str, reach: Reach, without: Sequence[s
         found = rows.aggregate(
             calls=Coalesce(Sum(1), 0),
             tokens=Coalesce(Sum(F("prompt_tokens") + F("completion_tokens")), 0),
-            **_optional("gpu_ns", "gpu_prefill_ns", "gpu_decode_ns"),
-            **_optional("charge_nano", "charge_nano"),
+            gpu_ns=Coalesce(Sum(F("gpu_prefill_ns") + F("gpu_decode_ns")), 0),
+            charge_nano=Coalesce(Sum("charge_nano"), 0),
         )
     return MonthSums(
         calls=int(found["calls"]),
         tokens=int(found["tokens"]),
-        gpu_us=-(-int(found.get("gpu_ns", 0)) // 1000),
-        charge_nano=int(found.get("charge_nano", 0)),
+        gpu_us=-(-int(found["gpu_ns"]) // 1000),
+        charge_nano=int(found["charge_nano"]),
     )
-
-
-def _optional(name: str, *columns: str) -> dict[str, Any]:
-    """A sum over columns that records have once engines and the ledger write them."""
-    if not _COLUMNS.issuperset(columns):
-        return {}
-    total: Any = F(columns[0])
-    for column in columns[1:]:
-        total = total + F(column)
-    return {name: Coalesce(Sum(total), 0)}
 
 
 def span(month: str) -> tuple[datetime, datetime]:

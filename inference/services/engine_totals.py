@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from uuid import UUID
+
 import msgspec
 import structlog
 
+from billing.services import engine_totals as engine_totals_kept
 from core import clock
 from core.valkey import sync_client
 from inference.queue.keys import ENGINE_TOTALS, written
@@ -32,6 +36,29 @@ def engine_totals() -> list[EngineTotals]:
 def has_ended(totals: EngineTotals) -> bool:
     """Whether a replica will say no more: it said so, or fell silent."""
     return totals.ended_ms is not None or clock.epoch_ms() - totals.seen_ms > SILENT_MS
+
+
+def keep() -> int:
+    """Bring every replica's totals to PostgreSQL, then drop those that will grow no more; returns how many."""
+    found = engine_totals()
+    for one in found:
+        engine_totals_kept.record(
+            replica=one.replica,
+            deployment_id=UUID(one.deployment_id) if one.deployment_id else None,
+            begun_at=_moment(one.begun_ms),
+            ended_at=_moment(one.ended_ms or one.seen_ms) if has_ended(one) else None,
+            requests=one.requests,
+            prompt_tokens=one.prompt_tokens,
+            completion_tokens=one.completion_tokens,
+            busy_ns=one.busy_ns,
+            attributed_ns=one.attributed_ns,
+        )
+    forget(found)
+    return len(found)
+
+
+def _moment(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 def forget(totals: list[EngineTotals]) -> None:

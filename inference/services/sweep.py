@@ -145,9 +145,9 @@ def _in_database(tenant: str, expired: list[Held]) -> dict[str, _Known]:
                 request_id=row.request_id,
                 tenant_id=tenant,
                 epoch=epochs[row.request_id],
-                charge_nano=getattr(row, "charge_nano", 0) or 0,
+                charge_nano=row.escrow_nano,  # what the hold paid; more may have come from the wallet
                 tokens=row.prompt_tokens + row.completion_tokens,
-                gpu_ns=(getattr(row, "gpu_prefill_ns", 0) or 0) + (getattr(row, "gpu_decode_ns", 0) or 0),
+                gpu_ns=row.gpu_prefill_ns + row.gpu_decode_ns,
             )
             for row in rows
         }

@@ -55,6 +55,11 @@ app.conf.update(
         "ingest-usage": {"task": "inference.ingest_usage", "schedule": 1.0, "options": {"expires": 2}},
         "reap-requests": {"task": "inference.reap_requests", "schedule": 10.0, "options": {"expires": 10}},
         "sweep-holds": {"task": "inference.sweep_holds", "schedule": 5.0, "options": {"expires": 5}},
+        "keep-engine-totals": {
+            "task": "inference.keep_engine_totals",
+            "schedule": 10.0,
+            "options": {"expires": 10},
+        },
         "flush-key-use": {"task": "access.flush_key_use", "schedule": 30.0, "options": {"expires": 30}},
         "forget-idempotency-keys": {
             "task": "api.forget_idempotency_keys",
@@ -72,6 +77,11 @@ app.conf.update(
             "task": "billing.keep_invoices_up",
             "schedule": 900.0,
             "options": {"expires": 600},
+        },
+        "billing-verification": {
+            "task": "billing.verify_ledgers",
+            "schedule": crontab(hour="2", minute="41"),
+            "options": {"expires": 3600},
         },
         "billing-reconciliation": {
             "task": "billing.reconcile",
