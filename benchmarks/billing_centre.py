@@ -78,9 +78,10 @@ INSERT INTO billing_usagerollup (id, tenant_id, grain, begin, model, currency, k
 SELECT gen_random_uuid(), %(tenant)s, %(grain)s, %(begin)s::timestamptz + n * %(step)s::interval, 'model-' || m, 'CNY',
   ('00000000-0000-7000-8000-' || lpad(k::text, 12, '0'))::uuid,
   ('00000000-0000-7000-9000-' || lpad((k %% 50)::text, 12, '0'))::uuid,
-  'completed', %(each)s::bigint, %(each)s::bigint * 500, %(each)s::bigint * 50, %(each)s::bigint * 300, %(each)s::bigint * 2000000, %(each)s::bigint * 3500,
-  %(each)s::bigint * 5000000
-FROM generate_series(0, %(buckets)s - 1) n, generate_series(0, 3) m, generate_series(0, 99) k
+  'completed', e, e * 500, e * 50, e * 300, e * 2000000, e * 3500,
+  e * 5000000
+FROM generate_series(0, %(buckets)s - 1) n, generate_series(0, 3) m, generate_series(0, 99) k,
+  (SELECT %(each)s::bigint AS e) one
 """
 TAG = """
 INSERT INTO billing_tagrollup (id, tenant_id, grain, begin, model, currency, name, value, requests, prompt_tokens,
@@ -215,16 +216,16 @@ def exports(tenant_id: Any, records: int, total: int) -> None:
 
     until = BEGIN + (END - BEGIN) * min(1.0, records / total)
     for form in ("csv", "jsonl", "xlsx"):
-        began, size, seen = time.monotonic(), 0, []
-        for number, piece in enumerate(export(Wanted(tenant_id, BEGIN, until), form=form)):
+        began, size = time.monotonic(), 0
+        seen: list[float] = []
+        for piece in export(Wanted(tenant_id, BEGIN, until), form=form):
             size += len(piece)
-            if number % 20 == 0:
-                seen.append(memory_mb())
+            seen.append(memory_mb())
         took = time.monotonic() - began
         quarter = max(1, len(seen) // 4)
         print(
             f"export {form:5} {size / 2**20:8.1f} MiB in {took:6.1f} s   memory {seen[0]:6.1f} MiB at first,"
-            f" {max(seen[quarter:]):6.1f} most, {seen[-1]:6.1f} at last",
+            f" {max(seen[quarter:] or seen):6.1f} most, {seen[-1]:6.1f} at last",
             flush=True,
         )
 
