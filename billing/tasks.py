@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from billing.services import alerts, budgets, invoices, partitions, reconciliation
+from billing.services import alerts, budgets, invoices, partitions, reconciliation, verification
 from core.actors import system
 
 
@@ -37,3 +37,9 @@ def reconcile() -> None:
     """Compare engines, records, ledger and invoices of the last two days."""
     begin, end = reconciliation.yesterday()
     reconciliation.run(begin=begin, end=end, actor=system("billing.reconcile"))
+
+
+@shared_task(name="billing.verify_ledgers")
+def verify_ledgers() -> None:
+    """Look whether every ledger adds up; what does not is logged as an error."""
+    verification.verify()

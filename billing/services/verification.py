@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+import structlog
 from django.db import connection
 
 from billing.models import Account, EscrowEpoch, LedgerEntry, LedgerTransaction, UsageRecord
 from core.scoping import platform_scope, tenant_scope
+
+log = structlog.get_logger(__name__)
 
 _ACCOUNT = Account._meta.db_table
 _ENTRY = LedgerEntry._meta.db_table
@@ -87,4 +90,13 @@ def _run() -> list[Discrepancy]:
                 Discrepancy(check, tenant, what, int(said), int(counted))
                 for tenant, what, said, counted in cursor.fetchall()
             ]
+    for each in found:
+        log.error(
+            "billing.ledger_does_not_add_up",
+            check=each.check,
+            tenant_id=str(each.tenant_id),
+            what=each.what,
+            said_nano=each.said_nano,
+            found_nano=each.found_nano,
+        )
     return found

@@ -6,7 +6,7 @@ The ledger plugs in with `use`. Until it does nothing is charged: `Uncharged` an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 
@@ -54,7 +54,7 @@ class Treasury(Protocol):
 
     def worst_case_nano(
         self,
-        price: PriceTerms,
+        price: Any,  # one of its own `PriceTerms`
         *,
         prompt_tokens: int,
         most_tokens: int,

@@ -1,4 +1,4 @@
-"""Ending what earlier memories of Valkey left set aside: the rest of an old escrow goes back to its wallet (L10, L14)."""
+"""Ending what earlier memories of Valkey left set aside: the rest of an old escrow returns to its wallet (L10)."""
 
 from __future__ import annotations
 

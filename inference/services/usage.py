@@ -37,7 +37,7 @@ Record = dict[str, Any]
 # Writes records inside a transaction, idempotently; what it returns goes to `AfterCommit`.
 Write = Callable[[list[Record]], list[Any]]
 # Told what was written, after COMMIT. Told again after a crash, so it must be idempotent.
-AfterCommit = Callable[[list[Any]], None]
+AfterCommit = Callable[[list[Any]], object]
 # One entry of the stream: its id, its record, its place in a journal.
 _Entry = tuple[bytes, Record, str]
 
