@@ -18,7 +18,7 @@ MEASURES = {
     "prompt_tokens": f"sum(r.sign * least(r.prompt_tokens, {TOKENS}))",
     "cached_tokens": f"sum(r.sign * least(r.cached_tokens, {TOKENS}))",
     "completion_tokens": f"sum(r.sign * least(r.completion_tokens, {TOKENS}))",
-    "gpu_ns": f"sum(r.sign * least(r.gpu_prefill_ns + r.gpu_decode_ns, {TIME}))",
+    "gpu_ns": f"sum(r.sign * (least(r.gpu_prefill_ns, {TIME}) + least(r.gpu_decode_ns, {TIME})))",
     "slot_ms": f"sum(r.sign * least(greatest(r.duration_ms - r.queue_ms, 0), {TIME}))",
     "charge_nano": "sum(r.sign * r.charge_nano)",
 }

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import msgspec
 import redis.asyncio
-from django.db.models import F, Sum
+from django.db.models import Sum
 from django.db.models.functions import Coalesce
 
 from billing.models import Outcome, UsageRecord
@@ -84,8 +84,9 @@ def month_sums(*, tenant_id: UUID, month: str, reach: Reach, without: Sequence[s
             rows = rows.exclude(request_id__in=list(without))
         found = rows.aggregate(
             calls=Coalesce(Sum(1), 0),
-            tokens=Coalesce(Sum(F("prompt_tokens") + F("completion_tokens")), 0),
-            gpu_ns=Coalesce(Sum(F("gpu_prefill_ns") + F("gpu_decode_ns")), 0),
+            # Sums of numbers, not of sums: those of absurd records would overflow.
+            tokens=Coalesce(Sum("prompt_tokens"), 0) + Coalesce(Sum("completion_tokens"), 0),
+            gpu_ns=Coalesce(Sum("gpu_prefill_ns"), 0) + Coalesce(Sum("gpu_decode_ns"), 0),
             charge_nano=Coalesce(Sum("charge_nano"), 0),
         )
     return MonthSums(

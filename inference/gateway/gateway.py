@@ -34,6 +34,7 @@ from inference.queue.client import QueueFull, RequestQueue
 from inference.queue.journal import process_journal
 from inference.queue.keys import KEY_USE, WEBS, outbox
 from inference.queue.wire import Ticket, UsageNote, decode_frames
+from models_registry.specs import Route
 
 log = structlog.get_logger(__name__)
 
@@ -153,13 +154,7 @@ class Gateway:
         is full, or Valkey is away.
         """
         target = caller.route(body["model"])
-        if target.task != kind and not (kind == "completion" and target.task == "chat"):
-            raise Rejected(
-                400,
-                "model_not_supported",
-                f"The model '{target.name}' is for {target.task} requests and does not serve {kind} requests.",
-                param="model",
-            )
+        require_task(target, kind)
         bounds, body = bound(target, kind, body, await tokens.count(target, kind, body))
         ticket = self._ticket(caller, target, kind, body, route, resume_from or [])
         if deadline_ms is not None:
@@ -409,6 +404,17 @@ class Gateway:
         return [
             stream.admitted for stream in self.streams.values() if stream.admitted and not stream.finished
         ]
+
+
+def require_task(target: Route, kind: str) -> None:
+    """Raises Rejected(400) when the model is not for this kind of request. A chat model also completes texts."""
+    if target.task != kind and not (kind == "completion" and target.task == "chat"):
+        raise Rejected(
+            400,
+            "model_not_supported",
+            f"The model '{target.name}' is for {target.task} requests and does not serve {kind} requests.",
+            param="model",
+        )
 
 
 def retry_after_s(expected_ms: int) -> float:

