@@ -271,10 +271,13 @@ async def measure_throughput(seconds: float) -> None:
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="*", choices=["scripts", "quiet", "throughput"])
+    parser.add_argument("what", nargs="*", metavar="scripts|quiet|throughput")
     parser.add_argument("--rounds", type=int, default=100)
     options = parser.parse_args()
-    what = options.what or ["scripts", "quiet", "throughput"]
+    known = ["scripts", "quiet", "throughput"]
+    what = options.what or known
+    if not set(what) <= set(known):
+        parser.error(f"choose from {', '.join(known)}")
     start()
     if "scripts" in what:
         measure_scripts([10, 1_000, 100_000])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -105,17 +105,25 @@ class RequestQueue:
 
         `mark` is the record's entry in a journal.
         """
-        keys = self.keys(note.deployment_id)
+        await self.account_all([(note, mark)])
+
+    async def account_all(self, marked: Sequence[tuple[UsageNote, str]]) -> None:
+        """As `account`, for several requests in one round trip."""
         pipeline = self.client.pipeline(transaction=False)
-        entry: dict[Any, Any] = {"r": encode_usage(note)}
-        if mark:
-            entry["j"] = mark
-        pipeline.xadd(USAGE, entry, maxlen=USAGE_LENGTH, approximate=True)
-        arguments = calls.finish(keys, note)
-        _evaluate(pipeline, self._finish, keys, arguments)
+        for note, mark in marked:
+            entry: dict[Any, Any] = {"r": encode_usage(note)}
+            if mark:
+                entry["j"] = mark
+            pipeline.xadd(USAGE, entry, maxlen=USAGE_LENGTH, approximate=True)
+        notes = [note for note, _ in marked]
+        for note in notes:
+            keys = self.keys(note.deployment_id)
+            _evaluate(pipeline, self._finish, keys, calls.finish(keys, note))
         answers = await pipeline.execute(raise_on_error=False)
-        await self._repeat(answers[1:], self._finish, keys, [arguments])
-        _raise_first(answers[:1])
+        _raise_first(answers[: len(notes)])
+        for note, answer in zip(notes, answers[len(notes) :], strict=True):
+            keys = self.keys(note.deployment_id)
+            await self._repeat([answer], self._finish, keys, [calls.finish(keys, note)])
 
     async def send(
         self, boxes: dict[str, list[Frame]], *, deployment: str = "", used: Mapping[str, Usage] | None = None

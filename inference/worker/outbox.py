@@ -79,13 +79,15 @@ class Outbox:
         used, self._used = self._used, {}
         while boxes or notes or used:
             try:
+                # A client that has its answer may send its next request at once: what the last one used must have been
+                # charged by then, or it would wait behind a neighbour for a charge that comes late.
+                if notes:
+                    await self._queue.account_all(notes)
+                    notes = []
                 if boxes or used:
                     for web in await self._queue.send(boxes, deployment=self._deployment, used=used):
                         self._on_web_gone(web)
                     boxes, used = {}, {}
-                while notes:
-                    await self._queue.account(*notes[0])
-                    notes.pop(0)
             except (RedisError, OSError) as error:
                 log.warning("outbox.waits_for_valkey", error=type(error).__name__)
                 await asyncio.sleep(delay)
