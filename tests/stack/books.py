@@ -50,7 +50,7 @@ def accounts_and_drafts() -> dict[str, Any]:
 
 
 def held(tenant_id: str) -> dict[str, int]:
-    """What Valkey holds for one tenant's requests, and the escrow that is left."""
+    """What Valkey holds for one tenant's requests, and the escrow in USD that is left."""
     from core.valkey import sync_client
     from inference.admission.keys import TenantKeys
 
@@ -63,7 +63,7 @@ def held(tenant_id: str) -> dict[str, int]:
         "requests": int(valkey.hlen(keys.requests)),
         "holds": int(valkey.zcard(keys.holds)),
         "slots": live,
-        "escrow_nano": int(valkey.hget(keys.money, "escrow") or 0),
+        "escrow_nano": int(valkey.hget(keys.money, "escrow:USD") or 0),
     }
 
 

@@ -28,7 +28,7 @@ SEED = int(os.environ.get("ATRIUM_MONEY_SEED", "20261127"))
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """Two web processes, and a simulated model in place of vLLM."""
     running = Platform(
         tmp_path_factory.mktemp("money") / "home",
@@ -44,18 +44,18 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 
 @pytest.fixture(scope="module")
-def office(platform: Platform) -> Iterator[Office]:
+def office(stack: Platform) -> Iterator[Office]:
     """The model is deployed and sold to both tenants, by the call alone."""
-    office = Office(platform)
+    office = Office(stack)
     office.deploy(MODEL, tokens=16, first_token_ms=100, tokens_per_s=20, capacity=64)
-    tenants = platform.books()["tenants"]
+    tenants = stack.books()["tenants"]
     office.sell("by-the-call", [tenant["id"] for tenant in tenants.values()], call=f"0.{CALL_NANO:09d}")
     yield office
     office.http.close()
 
 
-def tenant_of(platform: Platform, slug: str) -> dict[str, Any]:
-    found: dict[str, Any] = platform.books()["tenants"][slug]
+def tenant_of(stack: Platform, slug: str) -> dict[str, Any]:
+    found: dict[str, Any] = stack.books()["tenants"][slug]
     return found
 
 
@@ -69,23 +69,23 @@ def revenue(tenant: dict[str, Any]) -> int:
     return int(tenant["balances"].get("USD", {}).get("revenue", 0))
 
 
-def serving(platform: Platform, slug: str) -> None:
+def serving(stack: Platform, slug: str) -> None:
     """Wait until a request of a tenant with money is answered, or one without is refused."""
 
     def answered() -> bool:
-        with platform.http(slug, timeout=20) as http:
+        with stack.http(slug, timeout=20) as http:
             answer = http.post("/v1/chat/completions", json=body(MODEL, max_tokens=1))
         return answer.status_code in (200, 429)
 
-    platform.wait_for(answered, 40, "the model is served")
+    stack.wait_for(answered, 40, "the model is served")
 
 
-def spend_the_rest(platform: Platform, slug: str, charged_nano: int, within_s: float) -> None:
+def spend_the_rest(stack: Platform, slug: str, charged_nano: int, within_s: float) -> None:
     """Go on asking until exactly so much is charged; what is held, or set aside in a lost memory, comes back."""
     deadline = time.monotonic() + within_s
     while True:
-        seen = flood(platform, slug, 4, MODEL)
-        tenant = tenant_of(platform, slug)
+        seen = flood(stack, slug, 4, MODEL)
+        tenant = tenant_of(stack, slug)
         assert revenue(tenant) <= charged_nano
         if revenue(tenant) == charged_nano and not tenant["held"]["requests"]:
             return
@@ -93,9 +93,9 @@ def spend_the_rest(platform: Platform, slug: str, charged_nano: int, within_s: f
         time.sleep(0.5)
 
 
-def check_books(platform: Platform) -> dict[str, Any]:
+def check_books(stack: Platform) -> dict[str, Any]:
     """Everything adds up: ledger, records, drafts."""
-    books = platform.books()
+    books = stack.books()
     assert books["verification"] == []
     for slug, tenant in books["tenants"].items():
         assert tenant["rows"] == len(tenant["requests"]), f"{slug}: records counted twice"
@@ -114,29 +114,27 @@ def reconcile(office: Office) -> list[dict[str, Any]]:
     return differences
 
 
-def test_f01_a_thousand_at_once_against_fifty(platform: Platform, office: Office) -> None:
-    serving(platform, "acme")
-    before = tenant_of(platform, "acme")
+def test_f01_a_thousand_at_once_against_fifty(stack: Platform, office: Office) -> None:
+    serving(stack, "acme")
+    before = tenant_of(stack, "acme")
     office.fund(before["id"], BUDGET * CALL_NANO)
-    seen = flood(platform, "acme", AT_ONCE, MODEL)
+    seen = flood(stack, "acme", AT_ONCE, MODEL)
     assert (len(seen.admitted), seen.finished, seen.refused, seen.others, seen.broken) == (
         BUDGET, BUDGET, AT_ONCE - BUDGET, [], 0,
     )  # fmt: skip
-    platform.wait_for(
-        lambda: revenue(tenant_of(platform, "acme")) == BUDGET * CALL_NANO, 20, "all is charged"
-    )
-    after = check_books(platform)["tenants"]["acme"]
+    stack.wait_for(lambda: revenue(tenant_of(stack, "acme")) == BUDGET * CALL_NANO, 20, "all is charged")
+    after = check_books(stack)["tenants"]["acme"]
     assert set(seen.admitted) == set(after["requests"]) - set(before["requests"])
     assert spendable(after) == after["balances"]["USD"]["escrow"] == 0
     assert after["held"] == {"requests": 0, "holds": 0, "slots": 0, "escrow_nano": 0}
     # The engine's own totals come by the heartbeat, and are kept every ten seconds.
-    platform.wait_for(lambda: reconcile(office) == [], 30, "the reconciliation is balanced")
+    stack.wait_for(lambda: reconcile(office) == [], 30, "the reconciliation is balanced")
 
 
 @pytest.mark.parametrize("victim", ["valkey", "engine"])
-def test_fifty_stay_fifty_when_a_process_is_killed(platform: Platform, office: Office, victim: str) -> None:
-    serving(platform, "acme")
-    before = tenant_of(platform, "acme")
+def test_fifty_stay_fifty_when_a_process_is_killed(stack: Platform, office: Office, victim: str) -> None:
+    serving(stack, "acme")
+    before = tenant_of(stack, "acme")
     office.fund(before["id"], BUDGET * CALL_NANO)
 
     async def killer(seen: Outcomes) -> None:
@@ -144,23 +142,23 @@ def test_fifty_stay_fifty_when_a_process_is_killed(platform: Platform, office: O
             await asyncio.sleep(0.05)
             if len(seen.admitted) >= 10:
                 break
-        await kill(platform, victim)
+        await kill(stack, victim)
 
-    seen = flood(platform, "acme", AT_ONCE, MODEL, beside=killer)
+    seen = flood(stack, "acme", AT_ONCE, MODEL, beside=killer)
     assert len(seen.admitted) <= BUDGET
     aim = revenue(before) + BUDGET * CALL_NANO
-    serving(platform, "acme")
-    spend_the_rest(platform, "acme", aim, within_s=75)
-    after = check_books(platform)["tenants"]["acme"]
+    serving(stack, "acme")
+    spend_the_rest(stack, "acme", aim, within_s=75)
+    after = check_books(stack)["tenants"]["acme"]
     assert spendable(after) == 0
     assert after["balances"]["USD"]["escrow"] == 0
     assert set(seen.admitted) <= set(after["requests"])
 
 
-def test_requests_under_fire_are_recorded_once_and_hold_nothing(platform: Platform, office: Office) -> None:
+def test_requests_under_fire_are_recorded_once_and_hold_nothing(stack: Platform, office: Office) -> None:
     dice = random.Random(SEED)
-    serving(platform, "globex")
-    before = tenant_of(platform, "globex")
+    serving(stack, "globex")
+    before = tenant_of(stack, "globex")
     office.fund(before["id"], 1_000 * NANO)
     over_s = UNDER_FIRE / 8
 
@@ -172,21 +170,21 @@ def test_requests_under_fire_are_recorded_once_and_hold_nothing(platform: Platfo
                 victims = ["web-1", "web-2", "engine", "jobs", "beat", "valkey"]
                 dice.shuffle(victims)
             await asyncio.sleep(dice.uniform(1.0, 4.0))
-            await kill(platform, victims.pop())
+            await kill(stack, victims.pop())
 
-    seen = flood(platform, "globex", UNDER_FIRE, MODEL, beside=killer, over_s=over_s, leaving=0.2, seed=SEED)
+    seen = flood(stack, "globex", UNDER_FIRE, MODEL, beside=killer, over_s=over_s, leaving=0.2, seed=SEED)
     assert len(seen.admitted) > UNDER_FIRE // 4, seen
     ended = time.monotonic()
 
     def all_recorded() -> bool:
-        tenant = tenant_of(platform, "globex")
+        tenant = tenant_of(stack, "globex")
         return set(seen.admitted) <= set(tenant["requests"]) and not any(
             tenant["held"][name] for name in ("requests", "holds", "slots")
         )
 
-    platform.wait_for(all_recorded, HOLDS_GONE_S, "every admitted request is recorded, and nothing is held")
+    stack.wait_for(all_recorded, HOLDS_GONE_S, "every admitted request is recorded, and nothing is held")
     print(f"seed {SEED}: {len(seen.admitted)} admitted, clean after {time.monotonic() - ended:.0f} s")
-    after = check_books(platform)["tenants"]["globex"]
+    after = check_books(stack)["tenants"]["globex"]
     assert set(before["requests"]) & set(seen.admitted) == set()
     # What a killed engine had done since its last word is the one thing that may differ, and says so.
     for difference in reconcile(office):
@@ -202,15 +200,15 @@ def test_requests_under_fire_are_recorded_once_and_hold_nothing(platform: Platfo
     ) + revenue(before)
 
 
-def test_a_limit_changed_while_running_holds_within_a_second(platform: Platform, office: Office) -> None:
-    tenant = tenant_of(platform, "globex")["id"]
-    serving(platform, "globex")
+def test_a_limit_changed_while_running_holds_within_a_second(stack: Platform, office: Office) -> None:
+    tenant = tenant_of(stack, "globex")["id"]
+    serving(stack, "globex")
 
     def statuses() -> list[int]:
         """Of two requests on connections of their own to either process."""
         found = []
         for _ in range(4):
-            with platform.http("globex", timeout=20) as http:
+            with stack.http("globex", timeout=20) as http:
                 found.append(http.post("/v1/chat/completions", json=body(MODEL, max_tokens=1)).status_code)
         return found
 
