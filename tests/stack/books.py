@@ -30,6 +30,7 @@ def accounts_and_drafts() -> dict[str, Any]:
             for account in Account.objects.all():
                 balances.setdefault(account.currency, {})[account.kind] = account.balance_nano
             usage = UsageRecord.objects.exclude(currency="").values("currency")
+            served = UsageRecord.objects.exclude(outcome="refused")
             found[tenant.slug] = {
                 "id": tenant.public_id,
                 "balances": balances,
@@ -37,8 +38,8 @@ def accounts_and_drafts() -> dict[str, Any]:
                     row["currency"]: [row["sum"], row["count"]]
                     for row in usage.order_by().annotate(sum=Sum("charge_nano"), count=Count("id"))
                 },
-                "requests": dict(UsageRecord.objects.values_list("request_id", "charge_nano")),
-                "rows": UsageRecord.objects.count(),
+                "requests": dict(served.values_list("request_id", "charge_nano")),
+                "rows": served.count(),
                 "drafts": {
                     f"{d.month:%Y-%m} {d.currency}": d.total_nano
                     for d in invoices.ensure_drafts(tenant_id=tenant.pk)
