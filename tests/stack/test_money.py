@@ -188,7 +188,7 @@ def test_requests_under_fire_are_recorded_once_and_hold_nothing(stack: Platform,
     assert set(before["requests"]) & set(seen.admitted) == set()
     # What a killed engine had done since its last word is the one thing that may differ, and says so.
     for difference in reconcile(office):
-        assert difference["kind"] in ("engine", "busy"), difference
+        assert difference["check"] in ("engine", "busy"), difference
         assert difference["cause"] in (
             "report_older",
             "lost_requests",
