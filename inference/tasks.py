@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from celery import shared_task
-from django.core.cache import cache
 
 from billing.services import settlement
+from core.locks import alone
 from inference.admission.release import release
 from inference.services import engine_totals, epochs, reaper, reconciler, sweep, usage
+
+# Advisory locks, so that a worker that is killed in the middle keeps nobody out.
+REAPING = 0x52656170  # "Reap"
+SWEEPING = 0x53776565  # "Swee"
 
 
 @shared_task(name="inference.reconcile")
@@ -25,22 +29,18 @@ def ingest_usage() -> None:
 @shared_task(name="inference.reap_requests")
 def reap_requests() -> None:
     """Account for requests that a crash left behind. One at a time, whoever is scheduled twice."""
-    if cache.add("inference.reap_requests", 1, timeout=60):
-        try:
+    with alone(REAPING) as is_alone:
+        if is_alone:
             reaper.reap()
-        finally:
-            cache.delete("inference.reap_requests")
 
 
 @shared_task(name="inference.sweep_holds")
 def sweep_holds() -> None:
     """Give back what crashes left held. One at a time, whoever is scheduled twice."""
-    if cache.add("inference.sweep_holds", 1, timeout=60):
-        try:
+    with alone(SWEEPING) as is_alone:
+        if is_alone:
             sweep.sweep()
             epochs.close_old()
-        finally:
-            cache.delete("inference.sweep_holds")
 
 
 @shared_task(name="inference.keep_engine_totals")

@@ -104,8 +104,13 @@ class Admission:
             ) from error
 
     async def _admit(self, asking: Asking, checks: Checks, hold: int, price: str) -> Admitted:
+        currency = asking.policy.terms.currency
         record = record_of(
-            checks, hold_nano=hold, tokens=asking.bounds.tokens, deployment=str(asking.route.deployment_id)
+            checks,
+            hold_nano=hold,
+            tokens=asking.bounds.tokens,
+            deployment=str(asking.route.deployment_id),
+            currency=currency,
         )
         wanted = arguments(asking, checks, hold, record)
         name, tenant = asking.route.name, str(asking.tenant_id)
@@ -138,7 +143,9 @@ class Admission:
             missing = int(answer[1])
             if refused_nano is not None and missing >= refused_nano:
                 raise refusals.no_money(hold, max(0, hold - missing), [])
-            if not await self._escrow.fetch(asking.tenant_id, need_nano=missing, since=since):
+            if not await self._escrow.fetch(
+                asking.tenant_id, currency=currency, need_nano=missing, since=since
+            ):
                 # Another process may have brought some meanwhile: one more look before the answer is no.
                 refused_nano = missing
         raise unavailable("Requests cannot be admitted at the moment. Try again shortly.")

@@ -45,13 +45,14 @@ class Escrow:
         self._scripts = scripts
         self._desks: dict[str, _Desk] = {}
 
-    async def fetch(self, tenant_id: UUID, *, need_nano: int, since: float) -> bool:
+    async def fetch(self, tenant_id: UUID, *, currency: str, need_nano: int, since: float) -> bool:
         """True when escrow has come since the monotonic moment `since`, so that admission is worth another try.
 
-        False when the tenant cannot cover `need_nano`. Cost: one thread and one row update in PostgreSQL at most.
+        False when the tenant cannot cover `need_nano` in `currency`, or pays in another by now.
+        Cost: one thread and one row update in PostgreSQL at most.
         Raises DatabaseError, RedisError.
         """
-        name = str(tenant_id)
+        name = f"{tenant_id} {currency}"
         desk = self._desks.setdefault(name, _Desk())
         desk.waiting += 1
         try:
@@ -61,13 +62,13 @@ class Escrow:
                     return True
                 if desk.refused_at >= since and desk.refused_nano <= need_nano:
                     return False
-                return await self._ask(desk, tenant_id, need_nano)
+                return await self._ask(desk, tenant_id, currency, need_nano)
         finally:
             desk.waiting -= 1
             if not desk.waiting:
                 del self._desks[name]
 
-    async def _ask(self, desk: _Desk, tenant_id: UUID, need_nano: int) -> bool:
+    async def _ask(self, desk: _Desk, tenant_id: UUID, currency: str, need_nano: int) -> bool:
         epoch = self._scripts.epoch
         grant = await _grant_in_thread(tenant_id, epoch, need_nano)
         if grant is None:
@@ -75,9 +76,13 @@ class Escrow:
             return False
         # A grant that is not credited stays set aside in PostgreSQL: money is late then, never spent twice.
         counted = await self._scripts.call(
-            "credit", TenantKeys(str(tenant_id)), [grant.id, epoch, grant.amount_nano]
+            "credit", TenantKeys(str(tenant_id)), [grant.id, epoch, grant.amount_nano, grant.currency]
         )
         if not counted:
             log.warning("admission.grant_of_lost_memory", tenant_id=str(tenant_id), grant=grant.id)
+        if grant.currency != currency:
+            # The price plan has just changed: what came serves the requests that know the new one.
+            desk.refused_at, desk.refused_nano = clock.monotonic(), need_nano
+            return False
         desk.credited_at, desk.spare_nano = clock.monotonic(), max(0, grant.amount_nano - need_nano)
         return True

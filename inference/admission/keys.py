@@ -13,7 +13,7 @@ class TenantKeys:
 
     def __init__(self, tenant_id: str) -> None:
         self.prefix = f"atrium:adm:{{{tenant_id}}}:"
-        self.money = self.prefix + "money"  # hash: epoch, escrow (nano) -- both of this memory only
+        self.money = self.prefix + "money"  # hash: epoch, escrow:<currency> (nano) -- of this memory only
         self.requests = self.prefix + "requests"  # hash: request -> month and record, until it is settled
         self.holds = self.prefix + "holds"  # sorted set: request -> when its hold expires, ms
         self.rates = self.prefix + "rates"  # hash: "<scope>|<kind>" -> level and time of a bucket

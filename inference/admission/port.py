@@ -45,6 +45,10 @@ class Grant(Protocol):
     def amount_nano(self) -> int:
         """Billionths of the currency unit."""
 
+    @property
+    def currency(self) -> str:
+        """ISO 4217."""
+
 
 class Treasury(Protocol):
     """The ledger's side. All of it is synchronous and enters the tenant's scope itself."""
@@ -66,7 +70,7 @@ class Treasury(Protocol):
     def grant(self, *, tenant_id: UUID, epoch: str, need_nano: int) -> Grant | None:
         """Set aside at least `need_nano`; none when the tenant cannot cover it."""
 
-    def give_back(self, *, tenant_id: UUID, epoch: str, amount_nano: int) -> None:
+    def give_back(self, *, tenant_id: UUID, epoch: str, amount_nano: int, currency: str) -> None:
         """Return escrow that has been taken out of Valkey already."""
 
 
@@ -94,7 +98,7 @@ class Uncharged:
         """There is no money to set aside."""
         return None
 
-    def give_back(self, *, tenant_id: UUID, epoch: str, amount_nano: int) -> None:
+    def give_back(self, *, tenant_id: UUID, epoch: str, amount_nano: int, currency: str) -> None:
         """There is no money to return."""
 
 

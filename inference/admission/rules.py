@@ -163,13 +163,15 @@ def policy_for(
     )
 
 
-def record_of(checks: Checks, *, hold_nano: int, tokens: int, deployment: str, epoch: str = "") -> list[Any]:
+def record_of(
+    checks: Checks, *, hold_nano: int, tokens: int, deployment: str, currency: str = "", epoch: str = ""
+) -> list[Any]:
     """What Valkey keeps of an admitted request until it is settled; see `scripts`. ADMIT fills in the epoch."""
     buckets: tuple[list[Any], list[Any]] = ([], [])
     for rule in checks.rates:
         period, of_tokens = RATES[rule.kind]
         buckets[of_tokens].append([bucket_field(rule), rule.value, period])
-    return [epoch, hold_nano, tokens, list(checks.scopes), buckets[0], buckets[1], deployment]
+    return [epoch, hold_nano, tokens, list(checks.scopes), buckets[0], buckets[1], deployment, currency]
 
 
 def bucket_field(rule: Rule) -> str:

@@ -6,7 +6,8 @@ A tenant whose stored epoch is another one is reset first, so that no decision r
 (docs/adr/0014). Numbers are whole and below 2^53, where doubles are exact; buckets alone hold fractions.
 
 Arguments and records are MessagePack arrays. A record is
-{epoch, hold, tokens, scopes, request buckets, token buckets, deployment}, a bucket being {field, limit, period µs}.
+{epoch, hold, tokens, scopes, request buckets, token buckets, deployment, currency}, a bucket being
+{field, limit, period µs}. Escrow is kept by currency: what was set aside in one never pays for another.
 """
 
 from __future__ import annotations
@@ -38,8 +39,10 @@ end
 local function fresh()
   if redis.call('HGET', MONEY, 'epoch') == EPOCH then return end
   redis.call('DEL', MONEY, REQUESTS, HOLDS, MONTHS, GRANTS)
-  redis.call('HSET', MONEY, 'epoch', EPOCH, 'escrow', 0, 'at', now_ms)
+  redis.call('HSET', MONEY, 'epoch', EPOCH, 'at', now_ms)
 end
+-- Where a request's money comes from and goes back to.
+local function purse(record) return 'escrow:' .. (record[8] or '') end
 
 local function whole(number) return string.format('%.0f', number) end
 
@@ -184,11 +187,11 @@ for i, c in ipairs(concurrency) do
   redis.call('ZREMRANGEBYSCORE', live, '-inf', now_ms)
   if redis.call('ZCARD', live) >= c[2] then return {0, 'concurrency', i, 0, -1, levels, ym} end
 end
-local escrow = tonumber(redis.call('HGET', MONEY, 'escrow'))
+local escrow = tonumber(redis.call('HGET', MONEY, purse(record)) or 0)
 if hold > 0 then
   if escrow < hold then return {3, hold - escrow} end
   escrow = escrow - hold
-  redis.call('HSET', MONEY, 'escrow', whole(escrow), 'at', whole(now_ms))
+  redis.call('HSET', MONEY, purse(record), whole(escrow), 'at', whole(now_ms))
 end
 
 if #rates > 0 then
@@ -260,7 +263,7 @@ for _, each in ipairs(cmsgpack.unpack(ARGV[1])) do
     redis.call('ZREM', HOLDS, id)
     free(id, record[4])
     if record[1] == EPOCH then
-      redis.call('HINCRBY', MONEY, 'escrow', whole(record[2] - charge))
+      redis.call('HINCRBY', MONEY, purse(record), whole(record[2] - charge))
     end
     count(ym, record[4], how == 0 and 0 or -1, tokens - record[3], gpu, charge - record[2])
     local function adjust(rate, debit, actual)
@@ -278,7 +281,7 @@ for _, each in ipairs(cmsgpack.unpack(ARGV[1])) do
     if given_up then
       redis.call('HDEL', SWEPT, id)
       local ym, _, record = stored(string.sub(given_up, 14))
-      if record[1] == EPOCH and charge > 0 then redis.call('HINCRBY', MONEY, 'escrow', whole(-charge)) end
+      if record[1] == EPOCH and charge > 0 then redis.call('HINCRBY', MONEY, purse(record), whole(-charge)) end
       count(ym, record[4], 1, tokens, gpu, charge)
     end
   end
@@ -286,13 +289,14 @@ end
 return known
 """
 
-# ARGV: {grant id, its epoch, nano}. Answers 1 when the grant counts (now or before), 0 when it is of another memory.
+# ARGV: {grant id, its epoch, nano, currency}. Answers 1 when the grant counts (now or before), 0 when it is of
+# another memory.
 CREDIT = """
-local grant, epoch, nano = unpack(cmsgpack.unpack(ARGV[1]))
+local grant, epoch, nano, currency = unpack(cmsgpack.unpack(ARGV[1]))
 fresh()
 if epoch ~= EPOCH then return 0 end
 if redis.call('ZADD', GRANTS, 'NX', now_ms, grant) == 1 then
-  redis.call('HINCRBY', MONEY, 'escrow', whole(nano))
+  redis.call('HINCRBY', MONEY, 'escrow:' .. currency, whole(nano))
   redis.call('ZREMRANGEBYRANK', GRANTS, 0, -10001)
 end
 return 1
@@ -308,17 +312,24 @@ return 1
 """
 
 # ARGV: {idle ms, epoch}. Takes the escrow out of a tenant that has nothing in flight and asked for nothing for so long.
-# Answers the nano that were taken.
+# Answers {currency, nano, …} that were taken.
 TAKE = """
 local idle, epoch = unpack(cmsgpack.unpack(ARGV[1]))
 fresh()
-if epoch ~= EPOCH then return 0 end
-local found = redis.call('HMGET', MONEY, 'escrow', 'at')
-local escrow = tonumber(found[1])
-if escrow <= 0 or now_ms - tonumber(found[2] or 0) < idle then return 0 end
-if redis.call('HLEN', REQUESTS) > 0 or redis.call('HLEN', SWEPT) > 0 then return 0 end
-redis.call('HSET', MONEY, 'escrow', 0)
-return escrow
+if epoch ~= EPOCH then return {} end
+if now_ms - tonumber(redis.call('HGET', MONEY, 'at') or 0) < idle then return {} end
+if redis.call('HLEN', REQUESTS) > 0 or redis.call('HLEN', SWEPT) > 0 then return {} end
+local taken = {}
+local all = redis.call('HGETALL', MONEY)
+for i = 1, #all, 2 do
+  local currency = string.match(all[i], '^escrow:(.*)$')
+  if currency and tonumber(all[i + 1]) > 0 then
+    redis.call('HDEL', MONEY, all[i])
+    taken[#taken + 1] = currency
+    taken[#taken + 1] = tonumber(all[i + 1])
+  end
+end
+return taken
 """
 
 # ARGV: {ttl ms, most}. Answers {number of unsettled requests, {id, stored request}, …} with those whose hold has

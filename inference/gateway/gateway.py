@@ -207,6 +207,7 @@ class Gateway:
         limit = settings.QUEUE_LIMIT_PER_TENANT if queue_limit is None else queue_limit
         try:
             await self.queue.enqueue(ticket, limit)
+            stream.enqueued()
         except QueueFull as full:
             self.spawn(self._withdraw(ticket))
             raise unavailable(

@@ -51,6 +51,7 @@ class Stream:
         self.started_at = clock.monotonic()
         self.last_news_at = self.started_at
         self.first_piece_at: float | None = None
+        self.queued = False  # until then nobody else knows of it, and nothing is missing
         self.waiting_for_replica = True
         self.finished = False  # the last piece has come, or the error
         self.accounted = False  # a replica has written the usage record
@@ -67,6 +68,11 @@ class Stream:
         self._tokens: dict[int, list[int]] = {}
         self._known: dict[int, list[int]] = {}
         self._held: list[tuple[int, list[int]]] = []  # tokens whose text the client had already
+
+    def enqueued(self) -> None:
+        """It stands in the queue: from now on it is watched."""
+        self.queued = True
+        self.last_news_at = clock.monotonic()
 
     @property
     def request_id(self) -> str:

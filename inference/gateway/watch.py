@@ -46,7 +46,7 @@ class Watcher:
             now = clock.monotonic()
             silent: defaultdict[str, list[Stream]] = defaultdict(list)
             for stream in list(self._gateway.streams.values()):
-                if stream.finished:
+                if stream.finished or not stream.queued:
                     continue
                 is_silent = now - stream.last_news_at > SILENT_S
                 if is_silent or stream.waiting_for_replica:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 import structlog
+from django.conf import settings
 
 from billing.services import escrow
 from core.valkey import sync_client
@@ -17,22 +18,21 @@ from inference.services.sweep import MOST_PENDING, Held
 
 log = structlog.get_logger(__name__)
 
-# By then every process has brought back its requests in flight (they renew at once when Valkey's memory is new, and
-# every ten seconds), and every replica has sent the usage records that it could not send meanwhile.
-SETTLING_MS = 60_000
-
 
 def close_old() -> int:
     """Close the escrows of earlier memories that nothing in flight can be charged to; returns how many.
 
     A request that was admitted by an earlier memory and still runs is carried in the present one under its old epoch,
-    and keeps it open; so does a usage record that waits for PostgreSQL. Idempotent.
+    and keeps it open; so does a usage record that waits for PostgreSQL. Before EPOCH_SETTLING_S have passed since
+    this memory began, nothing is closed: by then every process has brought back its requests in flight, and every
+    replica has sent the usage records that it could not send meanwhile. Idempotent.
     """
     current = release.scripts().confirm()
     valkey = sync_client()
     seconds, micros = valkey.time()
     since: Any = valkey.hget(EPOCH, "since")
-    if since is None or seconds * 1000 + micros // 1000 - int(since) < SETTLING_MS:
+    settling_ms = settings.EPOCH_SETTLING_S * 1000
+    if since is None or seconds * 1000 + micros // 1000 - int(since) < settling_ms:
         return 0
     old = escrow.open_epochs(other_than=current)
     if not old or int(valkey.xlen(USAGE)) > MOST_PENDING:

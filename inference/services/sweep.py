@@ -50,7 +50,7 @@ class Held:
     def of(cls, request_id: bytes, raw: bytes) -> Held:
         """Out of what the script stores: month, time, record."""
         record = msgspec.msgpack.decode(raw[23:])
-        epoch, hold, _, _, _, _, deployment = record
+        epoch, hold, _, _, _, _, deployment, *_ = record
         return cls(request_id.decode(), _text(epoch), int(hold), _text(deployment))
 
 
@@ -166,7 +166,9 @@ def _give_back(idle: list[str]) -> None:
         part = idle[start : start + TENANTS_AT_ONCE]
         epoch = scripts.confirm()
         taken = scripts.calls([("take", TenantKeys(tenant), [IDLE_MS, epoch]) for tenant in part])
-        for tenant, nano in zip(part, taken, strict=True):
-            if nano:
+        for tenant, found in zip(part, taken, strict=True):
+            for currency, nano in zip(found[::2], found[1::2], strict=True):
                 # Should this fail the money stays set aside until the epoch is closed: late, never spent twice.
-                treasury().give_back(tenant_id=UUID(tenant), epoch=epoch, amount_nano=int(nano))
+                treasury().give_back(
+                    tenant_id=UUID(tenant), epoch=epoch, amount_nano=int(nano), currency=currency.decode()
+                )

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from django.db import InterfaceError, OperationalError, ProgrammingError, connection, transaction
+from django.db import InterfaceError, OperationalError, ProgrammingError, transaction
 from redis.exceptions import RedisError, ResponseError
 
 from billing.services import usage as billing_usage
+from core.locks import alone
 from core.valkey import sync_client
 from inference.queue.keys import USAGE, written
 from inference.queue.wire import decode_usage
@@ -61,24 +61,8 @@ def ingest(*, write: Write = _write, after_commit: AfterCommit = _after_commit) 
     Idempotent: a record is known by its request's id. Returns 0 while another ingestion runs. Raises what says that
     the database or Valkey is away; nothing is lost then. Cost: one transaction per batch of BATCH records.
     """
-    with _alone() as alone:
-        return sum(_take(entries, write, after_commit) for entries in _batches()) if alone else 0
-
-
-@contextmanager
-def _alone() -> Iterator[bool]:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
-        alone = bool(cursor.fetchone()[0])
-    try:
-        yield alone
-    finally:
-        if alone:
-            try:
-                with connection.cursor() as cursor:
-                    cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
-            except (OperationalError, InterfaceError):
-                connection.close()  # the lock went with the session, or goes with it now
+    with alone(LOCK) as is_alone:
+        return sum(_take(entries, write, after_commit) for entries in _batches()) if is_alone else 0
 
 
 def _batches() -> Iterator[list[tuple[bytes, dict[bytes, bytes]]]]:

@@ -7,10 +7,11 @@ import time
 from typing import Any
 
 import httpx
+import pytest
 
 from core.actors import system
 from core.scoping import platform_scope
-from inference.gateway import gateway
+from inference.gateway import gateway, watch
 from inference.queue.client import QueueFull
 from tenants.models import Limit, Tenant
 from tenants.services import limits, plans
@@ -153,3 +154,22 @@ async def test_tickets_carry_what_the_plan_entitles_to(edge: Edge, monkeypatch: 
     assert gold.most_tokens == 4
     assert gold.prompt_tokens > 0
     assert gold.epoch
+
+
+async def test_a_request_that_waits_to_be_admitted_is_not_taken_for_lost(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "SILENT_S", 0.2)
+    await edge.start_replica("rep-a", tokens=3)
+    async with edge.http() as http:
+        assert (await http.post("/v1/chat/completions", json=SMALL)).status_code == 200
+        admit = gateway().admission.admit
+
+        async def late(asking: Any) -> Any:
+            await asyncio.sleep(1.5)  # several rounds of the watcher
+            return await admit(asking)
+
+        monkeypatch.setattr(gateway().admission, "admit", late)
+        answer = await http.post("/v1/chat/completions", json=SMALL)
+    assert answer.status_code == 200, answer.text
+    assert (await edge.usage(answer.headers["x-request-id"]))["outcome"] == "completed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from django.db import OperationalError, connection
+from redis.exceptions import RedisError
 
 from billing.models import UsageRecord
 from billing.services import usage as billing_usage
 from core.scoping import platform_scope
 from core.valkey import sync_client
+from inference import tasks
 from inference.queue.keys import USAGE, written
 from inference.queue.wire import encode_usage
 from inference.services import engine_totals, usage
@@ -163,11 +166,57 @@ def test_one_at_a_time(tenants: list[Tenant]) -> None:
         other.execute("SELECT pg_advisory_lock(%s)", [usage.LOCK])
         assert usage.ingest() == 0
         assert len(in_stream()) == 3
+        other.execute("SELECT pg_advisory_unlock_all()")
     assert usage.ingest() == 3
     with as_runtime() as other:
         row = other.execute("SELECT pg_try_advisory_lock(%s)", [usage.LOCK]).fetchone()
         assert row is not None
         assert row[0], "the lock is given back"
+
+
+def test_f05_costs_are_kept_when_valkey_fails_before_it_is_told(tenants: list[Tenant]) -> None:
+    ids = offer(tenants, 3)
+
+    def away(_results: list[Any]) -> None:
+        raise RedisError("away")
+
+    def write(records: list[dict[str, Any]]) -> list[Any]:
+        billing_usage.ingest(records)
+        return [record["request_id"] for record in records]
+
+    with pytest.raises(RedisError):
+        usage.ingest(write=write, after_commit=away)
+    assert stored() == sorted(ids)
+    assert len(in_stream()) == 3
+    told: list[Any] = []
+    assert usage.ingest(write=write, after_commit=told.extend) == 3
+    assert sorted(told) == sorted(ids)
+    assert stored() == sorted(ids)
+
+
+@pytest.mark.parametrize(
+    ("task", "work", "lock"),
+    [
+        (tasks.sweep_holds, "inference.services.sweep.sweep", tasks.SWEEPING),
+        (tasks.reap_requests, "inference.services.reaper.reap", tasks.REAPING),
+    ],
+)
+def test_a_killed_worker_keeps_nobody_from_clearing_up(
+    stream: str, monkeypatch: pytest.MonkeyPatch, task: Any, work: str, lock: int
+) -> None:
+    done: list[int] = []
+    monkeypatch.setattr(work, lambda: done.append(1))
+    with as_runtime() as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [lock])
+        task()
+        assert done == []
+    for _ in range(100):  # PostgreSQL notices that the other's connection is gone
+        task()
+        if done:
+            break
+        time.sleep(0.05)
+    task()
+    assert done == [1, 1]
 
 
 def test_a_database_that_is_away_is_not_the_records_fault(tenants: list[Tenant]) -> None:

@@ -129,6 +129,22 @@ class Platform:
         answer.raise_for_status()
         return http
 
+    def books(self) -> dict[str, Any]:
+        """Ledger, usage records, drafts and holds, read past the API: see tests.stack.books."""
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.stack.books"],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(done.stderr[-3000:])
+        found: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
+        return found
+
     def pid(self, name: str) -> int:
         """The process id of one child, by the name that ready.json gives it."""
         return next(int(p["pid"]) for p in self.ready["processes"] if p["name"].startswith(name))

@@ -273,6 +273,9 @@ USAGE_JOURNAL_DIR = Path(env.str("ATRIUM_USAGE_JOURNAL_DIR", default=str(ATRIUM_
 # The answer's bound where neither the client nor the model says one: something must be held for it.
 UNBOUNDED_MAX_TOKENS = env.int("ATRIUM_UNBOUNDED_MAX_TOKENS", default=16_384)
 QUEUE_LIMIT_PER_TENANT = env.int("ATRIUM_QUEUE_LIMIT_PER_TENANT", default=2_000)
+# How long after a restart of Valkey money that was set aside for its earlier memory returns to the wallets. Shorter
+# than it takes processes to bring back their requests, and these are charged to the wallet instead, if it covers them.
+EPOCH_SETTLING_S = env.float("ATRIUM_EPOCH_SETTLING_S", default=60.0)
 
 # --- Billing
 # Who writes the invoices, as printed on them.

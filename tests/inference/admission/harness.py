@@ -109,7 +109,7 @@ class PostgresTreasury:
             )
             return grant
 
-    def give_back(self, *, tenant_id: UUID, epoch: str, amount_nano: int) -> None:
+    def give_back(self, *, tenant_id: UUID, epoch: str, amount_nano: int, currency: str = "") -> None:
         with connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE treasury_test_wallet SET nano = nano + %s WHERE tenant = %s", [amount_nano, tenant_id]
@@ -194,7 +194,7 @@ class Desk:
         return int(await self.scripts.call("release", self.keys, [item]))
 
     async def escrow(self) -> int:
-        return int(await self.client.hget(self.keys.money, "escrow") or 0)
+        return int(await self.client.hget(self.keys.money, "escrow:CNY") or 0)
 
     async def in_flight(self, scope: str = "t") -> int:
         return int(await self.client.zcard(self.keys.prefix + "live:" + scope))

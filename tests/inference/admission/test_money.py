@@ -97,19 +97,39 @@ async def test_a_top_up_is_seen_by_the_next_request(desk: Desk, treasury: Postgr
 
 async def test_a_grant_is_credited_once_and_only_to_its_own_memory(desk: Desk) -> None:
     await desk.ask(policy())
-    grant = [uuid4().hex, desk.scripts.epoch, 40]
+    grant = [uuid4().hex, desk.scripts.epoch, 40, "CNY"]
     assert [await desk.scripts.call("credit", desk.keys, grant) for _ in range(3)] == [1, 1, 1]
     assert await desk.escrow() == 40
-    assert await desk.scripts.call("credit", desk.keys, [uuid4().hex, "another", 40]) == 0
+    assert await desk.scripts.call("credit", desk.keys, [uuid4().hex, "another", 40, "CNY"]) == 0
     assert await desk.escrow() == 40
 
 
 async def test_numbers_of_an_earlier_memory_buy_nothing(desk: Desk, treasury: PostgresTreasury) -> None:
-    await desk.client.hset(desk.keys.money, mapping={"epoch": "before", "escrow": 1_000_000})
+    await desk.client.hset(desk.keys.money, mapping={"epoch": "before", "escrow:CNY": 1_000_000})
     await fill(treasury, desk.tenant, 1)
     await desk.ask(CHARGED)
     with pytest.raises(Rejected):
         await desk.ask(CHARGED)
+
+
+async def test_what_was_set_aside_in_one_currency_pays_for_nothing_in_another(
+    desk: Desk, treasury: PostgresTreasury
+) -> None:
+    treasury.slice_nano = 1_000
+    await fill(treasury, desk.tenant, 1_000)
+    await desk.ask(CHARGED)
+    dollars = policy(terms=Terms(currency="USD"))
+    with pytest.raises(Rejected) as refused:
+        await desk.ask(dollars)
+    assert refused.value.code == "insufficient_quota"
+    assert await desk.escrow() == 999
+    await desk.scripts.call("credit", desk.keys, [uuid4().hex, desk.scripts.epoch, 2, "USD"])
+    admitted = await desk.ask(dollars)
+    await desk.release(admitted, charge=1, tokens=1)
+    await desk.ask(dollars)
+    with pytest.raises(Rejected):
+        await desk.ask(dollars)
+    assert await desk.escrow() == 999
 
 
 async def test_a_model_without_a_price_is_not_free(desk: Desk, treasury: PostgresTreasury) -> None:
@@ -161,11 +181,11 @@ async def test_idle_escrow_is_taken_out_whole_or_not_at_all(desk: Desk, treasury
     await fill(treasury, desk.tenant, 100)
     admitted = await desk.ask(CHARGED, tokens=10)
     take = [0, desk.scripts.epoch]
-    assert await desk.scripts.call("take", desk.keys, take) == 0  # something is in flight
+    assert await desk.scripts.call("take", desk.keys, take) == []  # something is in flight
     await desk.release(admitted, charge=10, tokens=10)
-    assert await desk.scripts.call("take", desk.keys, [60_000, desk.scripts.epoch]) == 0  # asked just now
-    assert await desk.scripts.call("take", desk.keys, [0, "another"]) == 0
-    assert await desk.scripts.call("take", desk.keys, take) == 90
+    assert await desk.scripts.call("take", desk.keys, [60_000, desk.scripts.epoch]) == []  # asked just now
+    assert await desk.scripts.call("take", desk.keys, [0, "another"]) == []
+    assert await desk.scripts.call("take", desk.keys, take) == [b"CNY", 90]
     assert await desk.escrow() == 0
 
 

@@ -65,7 +65,7 @@ async def test_f03_a_cold_counter_is_seeded_once_by_however_many(
 
 async def test_f04_a_counter_of_an_earlier_memory_is_thrown_away(desk: Desk, tenant: Any) -> None:
     await in_thread(used, tenant, 95)
-    await desk.client.hset(desk.keys.money, mapping={"epoch": "before", "escrow": 0})
+    await desk.client.hset(desk.keys.money, mapping={"epoch": "before", "escrow:CNY": 0})
     await desk.client.hset(desk.keys.months, f"{MONTH}|t", "0|0|0|0")
     rules = policy(("monthly_tokens", 100))
     await desk.ask(rules, tokens=5)
