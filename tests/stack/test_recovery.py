@@ -17,7 +17,7 @@ from tests.stack.platform_process import Platform
 pytestmark = [pytest.mark.engine, pytest.mark.stack]
 
 CHAT = "atrium-starter"
-TOKENS = 400
+TOKENS = 240
 LONG = {"temperature": 0, "max_tokens": TOKENS, "ignore_eos": True, "stream": True}
 COUNTED = {**LONG, "stream_options": {"include_usage": True}}
 
