@@ -118,7 +118,7 @@ async def test_l3_a_stream_that_takes_too_long_to_catch_up_ends_with_one_error(
                 await edge.lose_replica("rep-1")
                 await edge.start_replica("rep-2", tokens=400, tokens_per_s=5)
                 began = time.monotonic()
-        assert time.monotonic() - began < 9
+        assert time.monotonic() - began < 15  # it would take twenty to say again what it had said
     found = events(raw)
     assert [chunk for chunk in found if chunk == "[DONE]" or "error" in chunk] == [found[-1]]
     assert found[-1]["error"]["code"] == "replica_lost"
