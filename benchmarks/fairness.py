@@ -1,12 +1,13 @@
 """What fair sharing costs and what it gives. Needs nothing that runs: starts a Valkey and a replica of its own.
 
-`python benchmarks/fairness.py [scripts|quiet|throughput]`, all three by default; below three minutes.
+`python benchmarks/fairness.py [scripts|quiet|throughput|vllm]`, the first three by default; below three minutes.
 
 scripts: the queue's Lua at 10, 1,000 and 100,000 waiting tenants, in µs of Valkey's processor per call.
 quiet: a real replica on the simulated engine, a tenant that floods it and one that asks now and then: time to first
 token, p99, beside each other and alone.
 throughput: the same replica and the same flood, once with the fair order and once with every request in one queue,
 first come, first served.
+vllm: the same two orders in turn, on vLLM with the starter model; needs the engine's packages, and two minutes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -201,10 +203,15 @@ class Clients:
 async def with_replica(arguments: dict[str, Any], work: Any) -> Any:
     """Run `work(clients)` with one replica of the simulated engine."""
     from inference.worker.engines.simulated import SimulatedEngine
+
+    return await with_engine(SimulatedEngine(arguments), work)
+
+
+async def with_engine(engine: Any, work: Any) -> Any:
+    """Run `work(clients)` with a replica of this engine, which is closed after it."""
     from inference.worker.replica import Replica
 
     deployment = str(uuid4())
-    engine = SimulatedEngine(arguments)
     replica = Replica(replica_id=f"rep-{uuid4()}", node="bench", deployment_id=deployment, engine=engine)
     serving = asyncio.create_task(replica.run())
     while replica.state != "ready":  # noqa: ASYNC110 - a replica says so nowhere else
@@ -268,16 +275,74 @@ async def measure_throughput(seconds: float) -> None:
     )
 
 
+class Kept:
+    """An engine that is started once and serves one replica after another."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    async def start(self) -> None:
+        """It has been."""
+
+    async def close(self) -> None:
+        """Not yet."""
+
+
+async def measure_vllm(pairs: int, requests: int = 320, tokens: int = 64) -> None:
+    """Tokens per second of vLLM at 64 running requests: the fair order of eight tenants, and first come, first served.
+
+    In turn, so that what else the machine does falls on both.
+    """
+    from inference.worker.engines.vllm.engine import VllmEngine
+
+    def work(tenants: int) -> Any:
+        async def flood(clients: Clients) -> float:
+            body = {
+                "model": "m", "messages": [{"role": "user", "content": "hello"}], "stream": True,
+                "max_tokens": tokens, "ignore_eos": True,
+            }  # fmt: skip
+            began = time.perf_counter()
+            for number in range(requests):
+                await clients.send(
+                    f"t{number % tenants}", weight=1.0 + number % tenants % 3, body=body, most_tokens=tokens
+                )
+            await asyncio.gather(*clients.done.values())
+            return clients.tokens / (time.perf_counter() - began)
+
+        return flood
+
+    arguments = {"max_model_len": 1024, "max_num_seqs": 64, "enforce_eager": True, "kv_cache_space_gib": 1}
+    engine = VllmEngine(str(ROOT / "starter_model" / "weights"), arguments)
+    await engine.start()
+    try:
+        await with_engine(Kept(engine), work(1))  # the first run warms up, and counts for nothing
+        found: dict[int, list[float]] = {1: [], 8: []}
+        for pair in range(pairs):
+            for tenants in (1, 8) if pair % 2 else (8, 1):
+                found[tenants].append(await with_engine(Kept(engine), work(tenants)))
+    finally:
+        await engine.close()
+    ratios = [fair / first for fair, first in zip(found[8], found[1], strict=True)]
+    print(
+        f"vLLM, {pairs} runs each: {statistics.median(found[8]):,.0f} tokens/s fair,"
+        f" {statistics.median(found[1]):,.0f} first come: {statistics.median(ratios):.3f} times"
+        f" ({min(ratios):.3f} to {max(ratios):.3f})"
+    )
+
+
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="*", metavar="scripts|quiet|throughput")
+    parser.add_argument("what", nargs="*", metavar="scripts|quiet|throughput|vllm")
     parser.add_argument("--rounds", type=int, default=100)
     options = parser.parse_args()
     known = ["scripts", "quiet", "throughput"]
     what = options.what or known
-    if not set(what) <= set(known):
-        parser.error(f"choose from {', '.join(known)}")
+    if not set(what) <= {*known, "vllm"}:
+        parser.error(f"choose from {', '.join([*known, 'vllm'])}")
     start()
     if "scripts" in what:
         measure_scripts([10, 1_000, 100_000])
@@ -285,6 +350,8 @@ def main() -> None:
         asyncio.run(measure_quiet(options.rounds))
     if "throughput" in what:
         asyncio.run(measure_throughput(15))
+    if "vllm" in what:
+        asyncio.run(measure_vllm(8))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # What may wait for a slow reader before the request is given up, bytes.
 BUFFER_BYTES = 2 * 1024 * 1024
 MAX_ATTEMPTS = 4
+# A lost replica is noticed at most so long after its last heartbeat (see `watch`), seconds.
+NOTICED_S = 5.0
 
 
 @dataclass(slots=True)
@@ -53,6 +55,7 @@ class Stream:
         self.first_piece_at: float | None = None
         self.queued = False  # until then nobody else knows of it, and nothing is missing
         self.waiting_for_replica = True
+        self.lost_at: float | None = None  # since when the client waits for another replica to go on
         self.finished = False  # the last piece has come, or the error
         self.accounted = False  # a replica has written the usage record
         self._closed = False
@@ -174,6 +177,8 @@ class Stream:
             self.waiting_for_replica = False
             started = msgspec.json.decode(frame.payload)
             self.replica, self.queue_ms = started["replica"], started["queue_ms"]
+            if not self.ticket.body.get("stream"):
+                self.lost_at = None
         elif frame.kind == RESULT:
             self._result = frame.payload
             self.first_piece_at = self.last_news_at
@@ -200,6 +205,7 @@ class Stream:
         self._held = tokens if payload is None else []
         if payload is None:
             return
+        self.lost_at = None
         if self.first_piece_at is None:
             self.first_piece_at = self.last_news_at
         self._pieces.append(Piece(payload, tokens))
@@ -236,6 +242,8 @@ class Stream:
         for index, ids in self._tokens.items():
             if len(ids) > len(self._known.get(index, ())):
                 self._known[index] = ids
+        if self.lost_at is None:
+            self.lost_at = max(self.last_news_at, clock.monotonic() - NOTICED_S)
         self._tokens = {}
         self._next_seq = 0
         self._broken = False

@@ -49,7 +49,7 @@ class Watcher:
                 if stream.finished or not stream.queued:
                     continue
                 is_silent = now - stream.last_news_at > SILENT_S
-                if is_silent or stream.waiting_for_replica:
+                if is_silent or stream.waiting_for_replica or stream.lost_at is not None:
                     self._deadlines(stream, now)
                 if is_silent:
                     silent[stream.ticket.deployment].append(stream)
@@ -64,8 +64,9 @@ class Watcher:
     def _deadlines(self, stream: Stream, now: float) -> None:
         if clock.epoch_ms() > stream.ticket.deadline_ms:
             stream.interrupt(_late(stream))
-        elif stream.waiting_for_replica and stream.ticket.attempt > 0:
-            if now - stream.last_news_at > settings.RESUME_TIMEOUT_S:
+        elif stream.lost_at is not None:
+            # A stream waits until there is something new to read: producing again what it has had takes time too.
+            if now - stream.lost_at > settings.RESUME_TIMEOUT_S:
                 stream.interrupt(
                     unavailable("The replica was lost and no other took over in time.", code="replica_lost")
                 )

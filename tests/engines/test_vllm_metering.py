@@ -163,12 +163,12 @@ async def test_busy_time_is_the_time_that_a_busy_engine_takes(engine: Engine) ->
     before, began = engine.counters().busy_ns, time.monotonic_ns()
     await asyncio.gather(*(answer(engine, chat(f"{n}", max_tokens=40, ignore_eos=True)) for n in range(64)))
     wall = time.monotonic_ns() - began
-    assert 0.3 * wall < engine.counters().busy_ns - before <= wall
+    assert 0.5 * wall < engine.counters().busy_ns - before <= wall
 
 
 async def test_cached_prompt_tokens_cost_nothing(engine: Engine) -> None:
-    text = "The same long beginning of every request, which the engine has read before. " * 40
-    cold, warm = chat(text, max_tokens=2), chat(text, max_tokens=2)
+    text = "The same long beginning of every request, which the engine has read before. " * 100
+    cold, warm = chat(text, max_tokens=2), chat(text, max_tokens=2)  # ten blocks and more, all but one cached
     for request in (cold, warm):
         await answer(engine, request)
         await engine.settle(request)

@@ -29,7 +29,7 @@ pytestmark = [
     ),
 ]
 
-SLOTS, LONG, SHORT, PROMPT = 4, 48, 16, 120
+SLOTS, LONG, SHORT, PROMPT = 4, 32, 16, 120
 
 
 class Lent:
@@ -83,7 +83,7 @@ async def test_two_backlogged_tenants_stay_within_the_bound(starter: Engine, wei
     queue = RequestQueue(client)
     await client.xadd(outbox(web), {"f": b"\x90"})
     await queue.beat(WEBS, web, {})
-    for tenant, tokens, requests in (("long", LONG, int(20 * weight)), ("short", SHORT, 50)):
+    for tenant, tokens, requests in (("long", LONG, int(18 * weight)), ("short", SHORT, 40)):
         for number in range(requests):
             body = {
                 "model": "m", "max_tokens": tokens, "ignore_eos": True, "stream": number % 2 == 0,

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,46 @@ async def test_l3_without_another_replica_a_stream_ends_with_one_error(edge: Edg
     record = await edge.usage(request_id)
     assert record["outcome"] == "failed"
     assert record["completion_tokens"] > 0
+
+
+async def test_l3_a_stream_that_takes_too_long_to_catch_up_ends_with_one_error(
+    edge: Edge, settings: Any
+) -> None:
+    """Another replica is there at once, and has not said anything new when the time is over."""
+    settings.RESUME_TIMEOUT_S = 5.0
+    await edge.start_replica("rep-1", tokens=400, tokens_per_s=100)
+    async with edge.http() as http, http.stream("POST", "/v1/chat/completions", json=STREAM) as answer:
+        raw, lost = "", False
+        async for piece in answer.aiter_text():
+            raw += piece
+            if not lost and raw.count("data: ") >= 100:
+                lost = True
+                await edge.lose_replica("rep-1")
+                await edge.start_replica("rep-2", tokens=400, tokens_per_s=5)
+                began = time.monotonic()
+        assert time.monotonic() - began < 15  # it would take twenty to say again what it had said
+    found = events(raw)
+    assert [chunk for chunk in found if chunk == "[DONE]" or "error" in chunk] == [found[-1]]
+    assert found[-1]["error"]["code"] == "replica_lost"
+
+
+async def test_l3_an_answer_in_one_piece_is_begun_again_however_long_it_had_taken(edge: Edge) -> None:
+    await edge.start_replica("rep-1", tokens=80, tokens_per_s=2)
+    body = {name: value for name, value in STREAM.items() if name not in ("stream", "stream_options")}
+    async with edge.http() as http:
+        asking = asyncio.create_task(http.post("/v1/chat/completions", json=body))
+        while not any(stream.replica for stream in gateway().streams.values()):
+            await asyncio.sleep(0.01)
+        (stream,) = gateway().streams.values()
+        stream.last_news_at -= 60
+        await edge.lose_replica("rep-1")
+        while stream.ticket.attempt == 0 and not asking.done():
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(1.2)  # the watcher looks twice a second
+        await edge.start_replica("rep-2", tokens=80)
+        answer = await asking
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["usage"]["completion_tokens"] == 80
 
 
 async def test_l3_a_repeated_or_missing_message_changes_nothing(edge: Edge) -> None:

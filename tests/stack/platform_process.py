@@ -47,6 +47,7 @@ class Platform:
             **environment,
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self._clients: list[openai.OpenAI] = []
 
     def start(self) -> None:
         """Start everything and wait until it serves."""
@@ -67,7 +68,9 @@ class Platform:
             time.sleep(0.1)
 
     def stop(self) -> int:
-        """Stop it as Ctrl-C does; its exit status."""
+        """Stop it as Ctrl-C does, and hang up; its exit status."""
+        while self._clients:
+            self._clients.pop().close()
         if self._process is None:
             return 0
         self._process.send_signal(signal.SIGINT)
@@ -101,7 +104,9 @@ class Platform:
 
     def client(self, slug: str, *, path: str = "", **options: Any) -> openai.OpenAI:
         """The official client with a tenant's key; `path` for the tenant's own."""
-        return openai.OpenAI(base_url=f"{self.base_url}{path}/v1", api_key=self.key(slug), **options)
+        client = openai.OpenAI(base_url=f"{self.base_url}{path}/v1", api_key=self.key(slug), **options)
+        self._clients.append(client)
+        return client
 
     def http(self, slug: str, **options: Any) -> httpx.Client:
         """A plain HTTP client with a tenant's key."""

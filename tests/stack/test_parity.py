@@ -61,9 +61,10 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
                     break
             except httpx.HTTPError:
                 time.sleep(0.5)
-        yield openai.OpenAI(
+        with openai.OpenAI(
             base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0, timeout=120
-        )
+        ) as client:
+            yield client
     finally:
         server.terminate()
         try:
@@ -73,14 +74,14 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
             server.wait()
 
 
-def pieces(client: openai.OpenAI, question: str) -> list[str]:
+def pieces(client: openai.OpenAI, question: str, tokens: int = 48) -> list[str]:
     """The tokens of a greedy, seeded stream, one chunk each."""
     stream = client.chat.completions.create(
         model=CHAT,
         messages=[{"role": "user", "content": question}],
         temperature=0,
         seed=7,
-        max_tokens=48,
+        max_tokens=tokens,
         stream=True,
         logprobs=True,
         top_logprobs=1,
@@ -105,9 +106,9 @@ def test_64_at_once_are_as_equal_to_single_answers_as_bare_vllms(
     questions = [f"{QUESTIONS[n % len(QUESTIONS)]} ({n})" for n in range(64)]
 
     def equal(client: openai.OpenAI) -> int:
-        alone = [pieces(client, question) for question in questions]
+        alone = [pieces(client, question, 24) for question in questions]
         with ThreadPoolExecutor(64) as pool:
-            together = list(pool.map(lambda question: pieces(client, question), questions))
+            together = list(pool.map(lambda question: pieces(client, question, 24), questions))
         return sum(one == other for one, other in zip(alone, together, strict=True))
 
     assert equal(platform.client("acme", max_retries=0, timeout=120)) >= equal(bare) - 6

@@ -17,7 +17,9 @@ from tests.stack.platform_process import Platform
 pytestmark = [pytest.mark.engine, pytest.mark.stack]
 
 CHAT = "atrium-starter"
-LONG = {"temperature": 0, "max_tokens": 400, "ignore_eos": True, "stream": True}
+TOKENS = 240
+LONG = {"temperature": 0, "max_tokens": TOKENS, "ignore_eos": True, "stream": True}
+COUNTED = {**LONG, "stream_options": {"include_usage": True}}
 
 
 def question(number: int) -> list[dict[str, str]]:
@@ -33,6 +35,7 @@ class Reader:
         self.text = ""
         self.error: dict[str, Any] | None = None
         self.done = False
+        self.tokens = 0
         self.request_id = ""
         self.pieces = 0
         self.longest_silence_s = 0.0
@@ -62,25 +65,31 @@ class Reader:
                     self.pieces += 1
                     if self.pieces > 20:
                         self.began.set()
+                elif chunk.get("usage"):
+                    self.tokens = chunk["usage"]["completion_tokens"]
+            self.longest_silence_s = max(self.longest_silence_s, time.monotonic() - last)
         return self
 
 
 def test_killing_the_engine_worker_amid_32_streams(platform: Platform) -> None:
-    bodies = [{"model": CHAT, "messages": question(n), **LONG} for n in range(32)]
+    bodies = [{"model": CHAT, "messages": question(n), **COUNTED} for n in range(32)]
     with ThreadPoolExecutor(64) as pool:
         expected = list(pool.map(lambda body: Reader(platform, body).run(), bodies))
         readers = [Reader(platform, body) for body in bodies]
         running = [pool.submit(reader.run) for reader in readers]
-        assert readers[0].began.wait(30)
+        assert all(reader.began.wait(30) for reader in readers)
+        assert not any(reader.done for reader in readers), "killed too late to show anything"
         platform.kill("engine")
         for future in running:
             future.result(timeout=90)
 
     for reader, whole in zip(readers, expected, strict=True):
         assert whole.done
+        assert whole.tokens == TOKENS
         assert reader.longest_silence_s < 30
         if reader.done:
             assert reader.error is None
+            assert reader.tokens == TOKENS
             # Greedy answers of a batch may differ from those of another batch in the last bit (bfloat16); what
             # a resumed stream owes is that nothing is lost, doubled or swapped.
             assert reader.text[:20] == whole.text[:20]
@@ -90,15 +99,12 @@ def test_killing_the_engine_worker_amid_32_streams(platform: Platform) -> None:
             assert reader.error["code"] == "replica_lost"
             assert whole.text.startswith(reader.text[:20])
     wanted = {reader.request_id for reader in readers}
-    records = platform.wait_for(
-        lambda: [r for r in platform.usage("acme") if r["request_id"] in wanted] if True else None, 5, "usage"
-    )
-    platform.wait_for(
-        lambda: wanted <= {r["request_id"] for r in platform.usage("acme")},
-        45,
-        "a usage record for every stream",
-    )
-    assert len(records) == len({r["request_id"] for r in records})
+
+    def recorded() -> list[str]:
+        return [r["request_id"] for r in platform.usage("acme") if r["request_id"] in wanted]
+
+    platform.wait_for(lambda: wanted == set(recorded()), 45, "a usage record for every stream")
+    assert len(recorded()) == len(wanted)
 
 
 def test_killing_valkey_only_delays(platform: Platform) -> None:
