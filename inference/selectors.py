@@ -8,11 +8,13 @@ from uuid import UUID
 from django.conf import settings
 
 from core.valkey import sync_client
+from inference.admission.rules import PlanTerms
 from inference.queue import calls, scripts
 from inference.queue.client import with_age
 from inference.queue.keys import NODES, PLACEMENTS, DeploymentKeys
 from inference.services.reconciler import NODE_ALIVE_MS, REPLICA_ALIVE_MS
 from models_registry import selectors as registry
+from tenants.selectors import tenant_by_id
 
 
 def _beats(key: str) -> dict[str, dict[str, Any]]:
@@ -81,12 +83,16 @@ def queues(*, tenant_id: UUID) -> list[dict[str, Any]]:
     expected wait say.
     """
     rows = [row for row in registry.deployments() if row.running]
+    plan = PlanTerms.of(tenant_by_id(tenant_id=tenant_id).plan)
+    limit = settings.QUEUE_LIMIT_PER_TENANT if plan.queue_limit is None else plan.queue_limit
     valkey = sync_client()
     script = valkey.register_script(scripts.STATUS)
     pipeline = valkey.pipeline(transaction=False)
     for row in rows:
         keys = DeploymentKeys(str(row.pk))
-        script(keys.fair, calls.status(keys, str(tenant_id)), client=pipeline)
+        script(
+            keys.fair, calls.status(keys, str(tenant_id), weight=plan.weight, band=plan.band), client=pipeline
+        )
     found = [calls.status_from(answer) for answer in pipeline.execute()] if rows else []
     return [
         {
@@ -99,7 +105,7 @@ def queues(*, tenant_id: UUID) -> list[dict[str, Any]]:
             "share": status.share,
             "first_wait_ms": status.first_wait_ms,
             "expected_wait_ms": status.new_wait_ms,
-            "limit": settings.QUEUE_LIMIT_PER_TENANT,
+            "limit": limit,
         }
         for row, status in zip(rows, found, strict=True)
     ]

@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 _RUN_ID = re.compile(rb"\brun_id:([0-9a-zA-Z]+)")
 MOST_LOADS = 5
+# A server that takes connections and says nothing is given up after this long, whatever the client's retries add up to.
+ANSWER_S = 20.0
 encode = msgspec.msgpack.Encoder().encode
 
 Call = tuple[str, TenantKeys, Any]  # script, whose keys, arguments
@@ -61,8 +63,16 @@ class AsyncScripts:
     async def calls(self, calls: Sequence[Call], *, seen: dict[str, float] | None = None) -> list[Any]:
         """Run scripts in order, in one round trip; `seen` are tenants to be noted as active in the same one.
 
-        When one of them found no script all are run again, which is safe. Raises RedisError.
+        When one of them found no script all are run again, which is safe. Raises RedisError, after ANSWER_S at the
+        latest.
         """
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await self._calls(calls, seen)
+        except TimeoutError as error:
+            raise redis.exceptions.TimeoutError("Valkey does not answer") from error
+
+    async def _calls(self, calls: Sequence[Call], seen: dict[str, float] | None) -> list[Any]:
         commands = [(name, keys.all, encode(arguments)) for name, keys, arguments in calls]
         for _ in range(MOST_LOADS):
             digests, epoch = self._digests, self.epoch

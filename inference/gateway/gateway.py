@@ -30,7 +30,7 @@ from inference.gateway.policies import PolicyCache
 from inference.gateway.stream import Stream
 from inference.gateway.usage import note_of
 from inference.gateway.watch import Watcher
-from inference.queue.client import QueueFull, RequestQueue
+from inference.queue.client import ANSWER_S, QueueFull, RequestQueue
 from inference.queue.journal import process_journal
 from inference.queue.keys import KEY_USE, WEBS, outbox
 from inference.queue.wire import Ticket, UsageNote, decode_frames
@@ -193,8 +193,10 @@ class Gateway:
 
     async def _start_for(self, ticket: Ticket) -> None:
         try:
-            await self.start()
-        except RedisError as error:
+            # Only the first request of a process waits here.
+            async with asyncio.timeout(ANSWER_S):
+                await self.start()
+        except (RedisError, TimeoutError) as error:
             log.warning("gateway.not_started", request_id=ticket.id, error=type(error).__name__)
             raise unavailable("The request could not be queued. Try again shortly.") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import secrets
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 import redis.asyncio
 from redis.exceptions import NoScriptError
+from redis.exceptions import TimeoutError as NoAnswerError
 
 from inference.queue import calls, scripts
 from inference.queue.calls import ANY_TOKENS, Pulled, QueueFull, TenantStatus, Usage
@@ -19,6 +21,8 @@ from inference.queue.wire import Frame, Ticket, UsageNote, encode_frames, encode
 # Entries that an outbox may hold before the oldest go; a web process this far behind resumes from its own count.
 OUTBOX_LENGTH = 20_000
 USAGE_LENGTH = 5_000_000
+# A server that takes connections and says nothing is given up after this long, whatever the client's retries add up to.
+ANSWER_S = 20.0
 
 
 class RequestQueue:
@@ -45,9 +49,14 @@ class RequestQueue:
         return found
 
     async def enqueue(self, ticket: Ticket, limit: int) -> int:
-        """Add a request to its tenant's queue; returns its place. Raises QueueFull."""
+        """Add a request to its tenant's queue; returns its place. Raises QueueFull, and RedisError in ANSWER_S."""
         keys = self.keys(ticket.deployment)
-        return calls.enqueued(await self._enqueue(keys.fair, calls.enqueue(keys, ticket, limit)))
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                answer = await self._enqueue(keys.fair, calls.enqueue(keys, ticket, limit))
+        except TimeoutError as error:
+            raise NoAnswerError("Valkey does not answer") from error
+        return calls.enqueued(answer)
 
     def next_pull(self) -> str:
         """A number for `take` that no other pull has."""

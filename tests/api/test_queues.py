@@ -6,13 +6,22 @@ from typing import Any
 
 import pytest
 
+from core.scoping import platform_scope
 from core.valkey import sync_client
 from inference.queue.blocking import BlockingQueue
 from tests.api.client import with_key
 from tests.factories.models_registry import DeploymentFactory, ModelFactory, ModelVersionFactory
+from tests.factories.tenants import PlanFactory
 from tests.inference.test_queue import ticket
 
 LATER = 4_000_000_000_000
+
+
+def give(tenant: Any, plan: Any) -> None:
+    """Give a tenant a plan."""
+    with platform_scope("test"):
+        tenant.plan = plan
+        tenant.save(update_fields=["plan"])
 
 
 @pytest.fixture
@@ -48,6 +57,16 @@ def test_an_idle_queue_is_told_so(shared: Any, alice_rest: Any) -> None:
     (mine,) = alice_rest.get("/queues/").json()["results"]
     assert (mine["waiting"], mine["running"], mine["turn"]) == (0, 0, None)
     assert (mine["share"], mine["first_wait_ms"], mine["expected_wait_ms"]) == (1.0, None, 0)
+
+
+def test_a_plans_weight_and_bound_count_before_the_first_request(
+    shared: Any, alice_rest: Any, acme: Any, globex: Any
+) -> None:
+    give(acme, PlanFactory(weight=3, queue_limit=7))
+    queue = BlockingQueue(sync_client(), str(shared.pk))
+    queue.enqueue(ticket(str(shared.pk), str(globex.pk), "waits", weight=1.0, deadline_ms=LATER), 100)
+    (mine,) = alice_rest.get("/queues/").json()["results"]
+    assert (mine["share"], mine["limit"]) == (0.75, 7)
 
 
 def test_queues_of_other_tenants_deployments_and_of_stopped_ones_are_not_there(

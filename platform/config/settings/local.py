@@ -9,4 +9,3 @@ ALLOWED_HOSTS = ALLOWED_HOSTS or ["localhost", "127.0.0.1", "[::1]"]
 ALLOW_SIMULATED_ENGINE = env.bool("ATRIUM_ALLOW_SIMULATED_ENGINE", default=True)
 # A local llama.cpp, Ollama or vLLM server is what a person tries first.
 REMOTE_ENGINE_NETWORKS = env.list("ATRIUM_REMOTE_ENGINE_NETWORKS", default=["127.0.0.0/8", "::1/128"])
-EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
