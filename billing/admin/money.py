@@ -109,7 +109,7 @@ class PricePlanAdmin(StaffAdmin):
     list_display = ("slug", "name", "currency", "made")
     list_filter = ("currency",)
     search_fields = ("=slug", "name")
-    search_help_text = _("Short name, name or id (pln_…)")
+    search_help_text = _("Short name, name or id (ppl_…)")
     ordering = ("slug",)
     fields = ("shown_id", "slug", "name", "currency", "made", "changed")
 
