@@ -65,7 +65,7 @@ class TenantOwned(Identified):
 
 
 # Set behind the definition: as an argument, the name would become part of every table's migrations.
-TenantOwned._meta.get_field("tenant").verbose_name = gettext_lazy("tenant")  # type: ignore[union-attr]
+TenantOwned._meta.get_field("tenant").verbose_name = gettext_lazy("tenant")
 
 
 def refuse_foreign_rows(rows: Sequence[TenantOwned], *, only: Iterable[str] | None = None) -> None:
