@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from billing.models import BillingEvent, Budget, Invoice, Reconciliation
-from billing.money import readable
+from billing.money import display, readable
 from billing.services import invoices
 from core.staff import StaffAdmin
 
@@ -17,16 +17,21 @@ from core.staff import StaffAdmin
 class BudgetAdmin(StaffAdmin):
     """Budgets of every tenant."""
 
-    list_display = ("name", "tenant", "scope", "limit_nano", "limit_tokens", "currency", "is_active")
+    list_display = ("name", "tenant", "scope", "shown_limit", "limit_tokens", "is_active")
     list_select_related = ("tenant",)
     list_filter = ("scope", "is_active")
     search_fields = ("name", "=tenant__slug")
     search_help_text = _("Name, tenant or id (bud_…)")
     ordering = ("-id",)
     fields = (
-        *("shown_id", "tenant", "name", "scope", "key_id", "model", "tag_name", "tag_value", "limit_nano"),
-        *("limit_tokens", "currency", "thresholds", "recipients", "is_active", "made", "changed"),
+        *("shown_id", "tenant", "name", "scope", "key_id", "model", "tag_name", "tag_value", "shown_limit"),
+        *("limit_tokens", "thresholds", "recipients", "is_active", "made", "changed"),
     )
+
+    @admin.display(description=_("amount per month"), ordering="limit_nano")
+    def shown_limit(self, budget: Budget) -> str:
+        """The limit as money; empty where it is a number of tokens."""
+        return "" if budget.limit_nano is None else display(budget.limit_nano, budget.currency)
 
 
 @admin.register(BillingEvent)
@@ -54,13 +59,18 @@ class InvoiceAdmin(StaffAdmin):
     actions = ("close_invoices",)
     fields = (
         *("shown_id", "tenant", "month", "currency", "state", "number", "customer", "shown_total"),
-        *("total_nano", "computed_at", "closed_at", "paid_at", "payment_reference", "made", "changed"),
+        *("shown_exact", "computed_at", "closed_at", "paid_at", "payment_reference", "made", "changed"),
     )
 
     @admin.display(description=_("total"))
     def shown_total(self, invoice: Invoice) -> str:
         """The rounded total with its currency."""
         return readable(invoice.total_minor, invoice.currency)
+
+    @admin.display(description=_("exact total"))
+    def shown_exact(self, invoice: Invoice) -> str:
+        """The total as the ledger has it."""
+        return display(invoice.total_nano, invoice.currency)
 
     @admin.action(description=_("Close the chosen invoices"))
     def close_invoices(self, request: HttpRequest, queryset: QuerySet[Invoice]) -> None:
@@ -84,4 +94,6 @@ class ReconciliationAdmin(StaffAdmin):
     @admin.display(description=_("differences"))
     def shown_differences(self, report: Reconciliation) -> str:
         """Each difference on a line."""
-        return "\n".join(f"{row.get_kind_display()}: {row} ({row.cause})" for row in report.differences.all())
+        return "\n".join(
+            f"{row.get_kind_display()}: {row} ({row.cause_text})" for row in report.differences.all()
+        )

@@ -63,22 +63,31 @@ class UsageRecordAdmin(StaffAdmin):
     hold = _amount("hold_nano", _("held"))
 
 
+def _price(field: str, label: Any) -> Any:
+    """A column with a price, in the currency of the plan."""
+
+    @admin.display(description=label)
+    def shown(self: Any, row: Price) -> str:
+        return display(getattr(row, field), row.version.plan.currency)
+
+    return shown
+
+
 class _PriceLines(admin.TabularInline):
-    """The prices of a version, in nano-units."""
+    """The prices of a version: of its first tiers."""
 
     model = Price
-    fields = (
-        "model",
-        "input_nano",
-        "cached_nano",
-        "output_nano",
-        "call_nano",
-        "gpu_second_nano",
-        "slot_hour_nano",
-    )
+    fields = ("model", "input", "cached", "output", "call", "gpu_second", "slot_hour")
     readonly_fields = fields
     extra = 0
     can_delete = False
+
+    input = _price("input_nano", _("input, per million tokens"))
+    cached = _price("cached_nano", _("cached input, per million tokens"))
+    output = _price("output_nano", _("output, per million tokens"))
+    call = _price("call_nano", _("per call"))
+    gpu_second = _price("gpu_second_nano", _("per GPU second"))
+    slot_hour = _price("slot_hour_nano", _("per hour of an occupied slot"))
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Staff see every price."""
@@ -100,7 +109,7 @@ class PricePlanAdmin(StaffAdmin):
     list_display = ("slug", "name", "currency", "made")
     list_filter = ("currency",)
     search_fields = ("=slug", "name")
-    search_help_text = _("Short name, name or id (pln_…)")
+    search_help_text = _("Short name, name or id (ppl_…)")
     ordering = ("slug",)
     fields = ("shown_id", "slug", "name", "currency", "made", "changed")
 

@@ -20,7 +20,7 @@ class SubscriptionFilter(django_filters.FilterSet):
     """Subscriptions by tenant and plan."""
 
     tenant = PublicIdFilter("tenant_id", prefix="ten")
-    plan = PublicIdFilter("plan_id", prefix="pln")
+    plan = PublicIdFilter("plan_id", prefix="ppl")
 
 
 class TransactionFilter(django_filters.FilterSet):

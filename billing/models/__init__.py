@@ -15,6 +15,7 @@ from billing.models.ledger import (
 from billing.models.payments import Correction, CorrectionState, Payment, PaymentState
 from billing.models.prices import Price, PricePlan, PricePlanVersion, PriceSubscription
 from billing.models.reconciliation import (
+    Cause,
     Check,
     EngineTotal,
     Reconciliation,
@@ -31,6 +32,7 @@ __all__ = [
     "Budget",
     "BudgetAlert",
     "BudgetScope",
+    "Cause",
     "Check",
     "Component",
     "Correction",

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from core.models import Identified, TenantOwned, Timestamped
 
@@ -14,7 +15,7 @@ class InvoiceState(models.TextChoices):
     """What may still happen to an invoice."""
 
     DRAFT = "draft", _("Draft")  # computed anew whenever it is read
-    CLOSED = "closed", _("Closed")  # numbered and final
+    CLOSED = "closed", pgettext_lazy("invoice", "Closed")  # numbered and final
     PAID = "paid", _("Paid")
 
 
@@ -59,7 +60,7 @@ class Invoice(TenantOwned, Timestamped):
     total_nano = models.BigIntegerField(_("exact total"), default=0)
     total_minor = models.BigIntegerField(_("total"), default=0)
     computed_at = models.DateTimeField(_("computed"), null=True, blank=True)
-    closed_at = models.DateTimeField(_("closed"), null=True, blank=True)
+    closed_at = models.DateTimeField(pgettext_lazy("invoice", "closed"), null=True, blank=True)
     paid_at = models.DateTimeField(_("paid"), null=True, blank=True)
     payment_reference = models.CharField(_("payment reference"), max_length=200, blank=True)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from billing.money import CURRENCIES, CURRENCY_CHOICES
+from billing.money import CURRENCIES, CURRENCY_CHOICES, plain
 from core.models import TenantOwned
 
 
@@ -167,7 +167,7 @@ class LedgerEntry(TenantOwned):
         ]
 
     def __str__(self) -> str:
-        return f"{self.amount_nano} {self.currency}"
+        return f"{plain(self.amount_nano)} {self.currency}"
 
 
 class EscrowEpoch(TenantOwned):

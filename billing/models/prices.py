@@ -32,7 +32,7 @@ slug_validator = RegexValidator(
 class PricePlan(Identified, Timestamped):
     """A named set of prices in one currency, for the tenants that subscribe to it. The platform's own."""
 
-    id_prefix = "pln"
+    id_prefix = "ppl"
     tenant_scope: ClassVar[str] = "global"
 
     slug = models.CharField(_("short name"), max_length=50, unique=True, validators=[slug_validator])

@@ -56,6 +56,22 @@ class Check(models.TextChoices):
     INVOICE = "invoice", _("Usage records and invoices")
 
 
+class Cause(models.TextChoices):
+    """What most likely made two figures differ."""
+
+    LOST = "lost_requests", _("requests were lost with their engine")
+    ON_THEIR_WAY = "on_their_way", _("records are still on their way")
+    MISSING = "records_missing", _("records are missing")
+    REPORT_OLDER = "report_older", _("the engine's last report is older")
+    ELSEWHERE = "counted_elsewhere", _("another replica counted them")
+    NOT_ATTRIBUTED = "not_attributed", _("the engine gave time to no request")
+    STALE = "rollups_stale", _("the roll-ups are older")
+    BOOKED = "booked_without_record", _("booked without a record")
+    UNBOOKED = "record_without_booking", _("a record without a booking")
+    LATE = "late_usage", _("usage came in after closing; the next invoice has it")
+    LINES = "lines_and_total", _("the lines do not add up to the total")
+
+
 class Reconciliation(Identified):
     """One comparison over a span of time. The platform's own: tenants are named by their public id only."""
 
@@ -105,3 +121,8 @@ class ReconciliationDifference(Identified):
 
     def __str__(self) -> str:
         return f"{self.subject} {self.measure}: {self.left} ≠ {self.right}"
+
+    @property
+    def cause_text(self) -> str:
+        """The probable cause in the reader's language."""
+        return str(Cause(self.cause).label) if self.cause in Cause.values else self.cause

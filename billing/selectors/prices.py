@@ -27,7 +27,7 @@ def price_plans() -> QuerySet[PricePlan]:
 
 
 def price_plan_by_public_id(*, public_id: str) -> PricePlan:
-    """One plan in sight by its `pln_…` id. Raises NotFound."""
+    """One plan in sight by its `ppl_…` id. Raises NotFound."""
     try:
         plan = price_plans().filter(pk=parse_public_id(public_id, PricePlan.id_prefix)).first()
     except ValueError:

@@ -20,6 +20,7 @@ from django.utils.translation import gettext as _
 
 from access import policies
 from billing.models import (
+    Cause,
     Check,
     EngineTotal,
     Grain,
@@ -147,7 +148,7 @@ def _engines(begin: datetime, end: datetime) -> Iterator[Finding]:
         tolerated = busy * BUSY_TOLERANCE_PERCENT // 100
         cause = _engine_cause(total, busy, given, recorded)
         if abs(total.busy_ns - total.attributed_ns) > tolerated:
-            cause = "not_attributed"
+            cause = Cause.NOT_ATTRIBUTED.value
         yield Finding(Check.BUSY.value, total.replica, "gpu_ns", busy, given, cause, tolerated)
 
 
@@ -174,14 +175,14 @@ def _recorded_by(total: EngineTotal) -> dict[str, Any]:
 def _engine_cause(total: EngineTotal, left: int, right: int, recorded: dict[str, Any]) -> str:
     """Why an engine and the records of its requests most likely differ."""
     if recorded["lost"]:
-        return "lost_requests"  # the reaper's guesses stand in for reports that never came
+        return Cause.LOST.value  # the reaper's guesses stand in for reports that never came
     if left > right:
         if total.ended_at is None or total.ended_at > clock.now() - ON_ITS_WAY:
-            return "on_their_way"  # finished, and the record still in the stream or the journal
-        return "records_missing"
+            return Cause.ON_THEIR_WAY.value  # finished, and the record still in the stream or the journal
+        return Cause.MISSING.value
     if recorded["latest"] and recorded["latest"] > total.reported_at:
-        return "report_older"  # the engine's last report is older than its last requests
-    return "counted_elsewhere"  # e.g. requests that another replica took over
+        return Cause.REPORT_OLDER.value  # the engine's last report is older than its last requests
+    return Cause.ELSEWHERE.value  # e.g. requests that another replica took over
 
 
 # --- Usage records, roll-ups, ledger and invoices of one tenant ---------------------------------------------------
@@ -225,7 +226,7 @@ def _rollups(tenant_id: UUID, subject: str, begin: datetime, end: datetime) -> I
                 f"{measure}/{grain}",
                 int(value or 0),
                 int(kept[f"sum_{measure}"] or 0),
-                "rollups_stale",
+                Cause.STALE.value,
             )
 
 
@@ -246,7 +247,7 @@ def _ledger(tenant_id: UUID, subject: str) -> Iterator[Finding]:
             begin=beginning(datetime(2000, 1, 1, tzinfo=clock.now().tzinfo).date()),
             end=clock.now() + timedelta(days=1),
         )
-        cause = "booked_without_record" if right > left else "record_without_booking"
+        cause = Cause.BOOKED.value if right > left else Cause.UNBOOKED.value
         yield Finding(Check.LEDGER.value, subject, row["currency"], left, right, cause)
 
 
@@ -266,12 +267,12 @@ def _invoices(tenant_id: UUID, subject: str, begin: datetime, end: datetime) -> 
                 f"{currency}/{month:%Y-%m}",
                 charged[month],
                 invoiced.get(month, 0),
-                "late_usage",  # came in after closing: the next invoice has it
+                Cause.LATE.value,  # came in after closing: the next invoice has it
             )
     for invoice in closed:
         lines = invoices.lines_of(invoice)
         measure = f"{invoice.number}"[:32]
         exact = sum(line.exact_nano for line in lines)
-        yield Finding(Check.INVOICE.value, subject, measure, exact, invoice.total_nano, "lines_and_total")
+        yield Finding(Check.INVOICE.value, subject, measure, exact, invoice.total_nano, Cause.LINES.value)
         rounded = sum(line.amount_minor for line in lines)
-        yield Finding(Check.INVOICE.value, subject, measure, rounded, invoice.total_minor, "lines_and_total")
+        yield Finding(Check.INVOICE.value, subject, measure, rounded, invoice.total_minor, Cause.LINES.value)

@@ -171,3 +171,12 @@ def _tenant_of(group: Group) -> Any:
     if tenant_id is None:
         raise ScopeError("this group is no tenant's, or not one that the scope in force may see")
     return tenant_id
+
+
+# Fields of the library's base classes, named behind the definition: they are no part of our migrations.
+for _grant, _name, _label in (
+    (TenantGrant, "permission", _("permission")),
+    (MemberGrant, "permission", _("permission")),
+    (MemberGrant, "user", _("user")),
+):
+    _grant._meta.get_field(_name).verbose_name = _label  # type: ignore[union-attr]

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.db.models.signals import class_prepared
+from django.utils.translation import gettext_lazy
 
 from core.ids import new_id, public_id
 from core.scoping import ScopeError, TenantManager, current_scope
@@ -61,6 +62,10 @@ class TenantOwned(Identified):
         """Delete; raises ScopeError if the row belongs to another tenant."""
         refuse_foreign_rows([self], only=())
         return super().delete(*args, **kwargs)
+
+
+# Set behind the definition: as an argument, the name would become part of every table's migrations.
+TenantOwned._meta.get_field("tenant").verbose_name = gettext_lazy("tenant")
 
 
 def refuse_foreign_rows(rows: Sequence[TenantOwned], *, only: Iterable[str] | None = None) -> None:

@@ -14,6 +14,8 @@ from django.contrib import admin, messages
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils.formats import localize
+from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin
@@ -68,12 +70,12 @@ class StaffAdmin(ModelAdmin):
     @admin.display(description=gettext_lazy("created"), ordering="created_at")
     def made(self, row: Any) -> Any:
         """When the row was made."""
-        return row.created_at
+        return localize(localtime(row.created_at))
 
     @admin.display(description=gettext_lazy("last changed"), ordering="updated_at")
     def changed(self, row: Any) -> Any:
         """When it was last changed."""
-        return row.updated_at
+        return localize(localtime(row.updated_at))
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Staff see every application."""

@@ -160,7 +160,7 @@ def test_the_command_prints_differences_and_fails_on_them(served: Tenant) -> Non
     engine(requests=3)
     with pytest.raises(CommandError):
         call_command("reconcile_billing", since="2026-10-01", until="2026-11-01", stdout=out)
-    assert "node/0 requests: 3 / 2 (records_missing)" in out.getvalue()
+    assert "node/0 requests: 3 / 2 (records are missing)" in out.getvalue()
     with tenant_scope(served.pk), connection.cursor() as cursor:
         cursor.execute("DELETE FROM billing_usagerollup")
     call_command("rebuild_rollups", month="2026-10", stdout=out)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import factory
+from django.db import transaction
 
 from billing.models import (
     Account,
@@ -16,7 +17,9 @@ from billing.models import (
     LedgerTransaction,
     Outcome,
     Payment,
+    Price,
     PricePlan,
+    PricePlanVersion,
     PriceSubscription,
     UsageCounter,
     UsageRecord,
@@ -60,6 +63,28 @@ class PricePlanFactory(factory.django.DjangoModelFactory):
         if tenant is not None:
             PriceSubscriptionFactory(tenant=tenant, plan=plan)
         return plan
+
+
+class PricePlanVersionFactory(factory.django.DjangoModelFactory):
+    """A version in force now, with one price for every model; with `tenant` of a plan that it subscribes to."""
+
+    class Meta:
+        model = PricePlanVersion
+
+    plan = factory.SubFactory(PricePlanFactory)
+    number = factory.Sequence(lambda n: n + 1)
+    valid_from = factory.LazyFunction(clock.now)
+
+    @classmethod
+    def _create(cls, model_class: Any, *args: Any, tenant: Any = None, **kwargs: Any) -> Any:
+        with transaction.atomic():  # prices join a version in its own transaction only
+            version = super()._create(model_class, *args, **kwargs)
+            Price.objects.create(
+                version=version, model="*", input_nano=NANO, output_nano=2 * NANO + NANO // 2
+            )
+        if tenant is not None:
+            PriceSubscriptionFactory(tenant=tenant, plan=version.plan)
+        return version
 
 
 class PriceSubscriptionFactory(WalledFactory):

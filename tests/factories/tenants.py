@@ -42,10 +42,13 @@ class MembershipFactory(WalledFactory):
 
 
 class PlanFactory(factory.django.DjangoModelFactory):
-    """A plan as good as none."""
+    """A plan as good as none. No tenant's: one that is given is not looked at."""
 
     class Meta:
         model = Plan
+
+    class Params:
+        tenant = None
 
     slug = factory.Sequence(lambda n: f"plan-{n}")
     name = factory.Sequence(lambda n: f"Plan {n}")

@@ -15,11 +15,12 @@ from billing.services import rollups
 class Command(BaseCommand):
     """Rebuild; records that are being written wait for their own tenant's turn and are counted once."""
 
-    help = "Make the usage roll-ups of a month (UTC) anew from the usage records, for every tenant."
-
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The command line."""
-        parser.add_argument("--month", required=True, metavar="YYYY-MM", help="the month, UTC")
+        parser.description = _(
+            "Make the usage roll-ups of a month (UTC) anew from the usage records, for every tenant."
+        )
+        parser.add_argument("--month", required=True, metavar="YYYY-MM", help=_("The month, UTC."))
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Do it, and say for how many."""

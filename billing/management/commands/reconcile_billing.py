@@ -18,12 +18,15 @@ from core.errors import DomainError
 class Command(BaseCommand):
     """Compare, print each difference; the exit status is 1 when there is one."""
 
-    help = "Compare engine counters, usage records, ledger and invoices, and print each difference."
-
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The command line."""
-        parser.add_argument("--since", metavar="YYYY-MM-DD", help="first day, UTC (default: two days ago)")
-        parser.add_argument("--until", metavar="YYYY-MM-DD", help="the day after the last one")
+        parser.description = _(
+            "Compare engine counters, usage records, ledger and invoices, and print each difference."
+        )
+        parser.add_argument(
+            "--since", metavar="YYYY-MM-DD", help=_("First day, UTC. Without it: two days ago.")
+        )
+        parser.add_argument("--until", metavar="YYYY-MM-DD", help=_("The day after the last one."))
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Do it, and print the report."""
@@ -36,7 +39,7 @@ class Command(BaseCommand):
             raise CommandError(error.message) from None
         for row in report.differences.all():
             self.stdout.write(
-                f"{row.get_kind_display()}: {row.subject} {row.measure}: {row.left} / {row.right} ({row.cause})"
+                f"{row.get_kind_display()}: {row.subject} {row.measure}: {row.left} / {row.right} ({row.cause_text})"
             )
         if report.state == ReconciliationState.DIFFERENT:
             raise CommandError(_("There are differences."), returncode=1)

@@ -23,7 +23,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The options."""
-        self.help = _("Compare fair sharing with other schedulers on a synthetic or a recorded trace.")
+        parser.description = _(
+            "Compare fair sharing with other schedulers on a synthetic or a recorded trace."
+        )
         parser.add_argument(
             "--trace", choices=sorted(traces.KINDS), default="flood", help=_("A synthetic trace.")
         )
