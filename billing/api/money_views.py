@@ -22,6 +22,7 @@ from api.serializers import NoInput, ReasonInput
 from api.viewsets import ListMixin, RetrieveMixin, ScopedViewSet
 from billing.api import money_filters as filters
 from billing.api import money_serializers as serializers
+from billing.api.renderers import file_responses
 from billing.api.serializers import UsageOutput
 from billing.models import (
     Account,
@@ -195,7 +196,7 @@ class LedgerViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
         """The transactions in scope."""
         return ledger_selectors.transactions()
 
-    @extend_schema(responses=UsageOutput(many=True), filters=False)
+    @extend_schema(responses={200: UsageOutput(many=True), **file_responses()}, filters=False)
     @action(detail=True)
     def requests(self, request: Request, id: str) -> Response:  # noqa: A002
         """The requests that a transaction charged for, the newest first, page by page."""

@@ -84,10 +84,11 @@ PERMISSIONS: Final[dict[str, frozenset[str]]] = {
     "inference.queue.read": _READ,
     # Billing
     "billing.usage.read": _PAYERS | {"developer", "viewer"} | _STAFF | _READ_KEYS,
+    # A key that reads may be a developer's, who sees no money: it takes one that manages.
     # Money: what a tenant's people see of it, and what the platform's do
-    "billing.price.read": _PAYERS | _STAFF | _READ_KEYS,
-    "billing.wallet.read": _PAYERS | _STAFF | _READ_KEYS,
-    "billing.ledger.read": _PAYERS | _STAFF | _READ_KEYS,
+    "billing.price.read": _PAYERS | _STAFF | _MANAGE_KEYS,
+    "billing.wallet.read": _PAYERS | _STAFF | _MANAGE_KEYS,
+    "billing.ledger.read": _PAYERS | _STAFF | _MANAGE_KEYS,
     "billing.price.change": _OPERATOR,
     "billing.wallet.change": _OPERATOR,
     "billing.payment.record": _OPERATOR,
@@ -97,10 +98,10 @@ PERMISSIONS: Final[dict[str, frozenset[str]]] = {
     "billing.correction.approve": _OPERATOR,
     # Billing centre
     "billing.cost.read": _PAYERS | {"developer", "viewer"} | _STAFF | _READ_KEYS,
-    "billing.budget.read": _READ - _STAFF,
-    "billing.budget.change": _PAYERS | _MANAGE_KEYS,
-    "billing.event.read": _PAYERS | _STAFF | _READ_KEYS,
-    "billing.invoice.read": _PAYERS | _STAFF | _READ_KEYS,
+    "billing.budget.read": _READ,
+    "billing.budget.change": _PAYERS | _OPERATOR | _MANAGE_KEYS,
+    "billing.event.read": _PAYERS | _STAFF | _MANAGE_KEYS,
+    "billing.invoice.read": _PAYERS | _STAFF | _MANAGE_KEYS,
     "billing.invoice.close": _OPERATOR,
     "billing.invoice.pay": _OPERATOR,
     "billing.reconciliation.read": _STAFF,

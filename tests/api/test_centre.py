@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.billing.settled import OCTOBER, record, settle
+from tests.billing.settled import OCTOBER, record, settle, settle_and_book
 from tests.factories.access import APIKeyFactory
 from tests.factories.billing_centre import BudgetFactory, InvoiceFactory
 
@@ -19,13 +19,13 @@ SPAN = "since=2026-10-01T00:00:00Z&until=2026-11-01T00:00:00Z"
 @pytest.fixture
 def charged(acme, globex):
     """Three charged requests of Acme's, one of Globex's."""
-    settle(
+    settle_and_book(
         acme,
         record(acme, "a", charge_nano=1_500_000_000, tags={"team": "red"}),
         record(acme, "b", charge_nano=250_000_000, model="other"),
         record(acme, "c", charge_nano=7, currency="USD"),
     )
-    settle(globex, record(globex, "x", charge_nano=99_000_000_000))
+    settle_and_book(globex, record(globex, "x", charge_nano=99_000_000_000))
     return acme
 
 

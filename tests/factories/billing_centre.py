@@ -125,7 +125,13 @@ class InvoiceLineFactory(WalledFactory):
         model = InvoiceLine
 
     tenant = factory.SubFactory(TenantFactory)
-    invoice = factory.SubFactory(InvoiceFactory, tenant=factory.SelfAttribute("..tenant"))
+    # Of another month than InvoiceFactory's own: a tenant has one invoice a month and currency.
+    invoice = factory.SubFactory(
+        InvoiceFactory,
+        tenant=factory.SelfAttribute("..tenant"),
+        month=date(2026, 9, 1),
+        charged=False,
+    )
     position = 1
     kind = "usage"
     component = "output"
