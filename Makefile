@@ -10,7 +10,7 @@ BOOTSTRAP = @command -v $(PYTHON) >/dev/null || { echo "Atrium needs Python 3.11
 	exec $(PYTHON) scripts/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: run test quick check format lint types layers migrations-check messages bench install locks clean help
+.PHONY: run test quick check format lint types layers migrations-check messages drill bench install locks clean help
 
 run: ## install what this machine needs, start everything, print address, sign-ins and keys
 	$(BOOTSTRAP) --port
@@ -46,6 +46,10 @@ migrations-check: ## no model change without its migration
 messages: ## bring new sentences into the catalogues (needs GNU gettext), then compile them
 	@$(VENV)/python scripts/catalogues.py extract
 	@exec $(VENV)/python scripts/catalogues.py compile
+
+drill: ## money and streams while processes are killed at random: minutes, on a quiet machine
+	$(BOOTSTRAP) --dev
+	@exec $(VENV)/python scripts/checks.py drills
 
 bench: ## what the platform adds to a request, measured against a running one (make run)
 	@exec $(VENV)/python benchmarks/overhead.py

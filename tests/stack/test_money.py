@@ -15,7 +15,7 @@ import pytest
 from tests.stack.money import CALL_NANO, NANO, Office, Outcomes, body, flood, kill
 from tests.stack.platform_process import Platform
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.drill]
 
 MODEL = "drill"
 BUDGET = 50
