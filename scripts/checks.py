@@ -67,8 +67,11 @@ STATIC = {
     "format": tool("ruff", "format", "--check", "."),
     "lint": tool("ruff", "check", "."),
 }
+# One worker more than there are cores: many tests wait for something.
+SIDE_BY_SIDE = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
+WITHOUT_ENGINE = "not engine and not browser and not stack"
 TESTS = {
-    "quick tests": pytest("-n", "2", "--dist", "worksteal", "-m", "not engine and not browser and not stack"),
+    "quick tests": pytest(*SIDE_BY_SIDE, "-m", WITHOUT_ENGINE),
     "engine tests": pytest("-m", "engine and not browser and not stack"),
     "stack tests": pytest("-m", "stack and not browser and not drill"),
     "drills": pytest("-m", "drill"),
@@ -79,8 +82,9 @@ TESTS = {
         *("-W", "default::ResourceWarning", "-W", "default::pytest.PytestUnraisableExceptionWarning"),
     ),
 }
-# The share of generated examples that `make quick` looks at; `make test` looks at all.
+# What `make quick` looks at, for its two minutes: a share of what is generated, and nothing that is marked slow.
 QUICK_EXAMPLES = "0.2"
+QUICK_TESTS = pytest(*SIDE_BY_SIDE, "-m", f"{WITHOUT_ENGINE} and not slow")
 SETS = {
     "static": list(STATIC),
     "quick": [*STATIC, "quick tests"],
@@ -151,6 +155,7 @@ def main(arguments: list[str]) -> int:
     names = [name for argument in arguments or ["all"] for name in SETS.get(argument, [argument])]
     parts = {**STATIC, **TESTS}
     if arguments == ["quick"]:
+        parts["quick tests"] = QUICK_TESTS
         parts["quick tests"].environment["ATRIUM_TEST_EXAMPLES"] = QUICK_EXAMPLES
     if unknown := [name for name in names if name not in parts]:
         print(f"unknown: {', '.join(unknown)}; known: {', '.join([*SETS, *parts])}", file=sys.stderr)

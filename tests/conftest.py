@@ -13,12 +13,13 @@ import pytest
 from django.test import Client, TransactionTestCase
 from hypothesis import HealthCheck, settings
 from pytest_django.plugin import DjangoDbBlocker
+from servestatic.middleware import ServeStaticMiddleware
 
 from accounts.models import User
 from core.actors import Actor, system
 from tenants.models import Membership, Tenant
 from tests import database
-from tests.examples import examples
+from tests.examples import examples, in_sample
 from tests.factories.accounts import UserFactory
 from tests.factories.tenants import MembershipFactory, TenantFactory
 
@@ -27,6 +28,15 @@ settings.register_profile(
     "atrium", max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("atrium")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a generated matrix `make quick` looks at a share, always the same one; `make test` at all of it."""
+    left_out = [item for item in items if item.get_closest_marker("matrix") and not in_sample(item.nodeid)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
 
 BACKEND = "accounts.backends.ThrottledModelBackend"
 
@@ -44,6 +54,24 @@ def django_db_setup(request: pytest.FixtureRequest, django_db_blocker: DjangoDbB
     with django_db_blocker.unblock():
         database.disconnect()
         database.drop(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def static_files_are_looked_for_once() -> Iterator[None]:
+    """Every test client builds the middleware anew, and each walk over all static files takes 70 ms: the first
+    one's finds serve all."""
+    found: dict[str, Any] = {}
+    walk = ServeStaticMiddleware.add_files_from_finders
+
+    def look_once(middleware: ServeStaticMiddleware) -> None:
+        if not found:
+            walk(middleware)
+            found.update(middleware.files)
+        middleware.files.update(found)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ServeStaticMiddleware, "add_files_from_finders", look_once)
+        yield
 
 
 @pytest.fixture

@@ -49,6 +49,8 @@ class Kind(StrEnum):
 
 
 class Severity(StrEnum):
+    """How bad a match is: for people who sort and filter, nothing hangs on it."""
+
     LOW = "low"
     MEDIUM = "medium"
     HIGH = "high"

@@ -68,6 +68,7 @@ def test_only_our_own_pages_are_there() -> None:
     }
 
 
+@pytest.mark.matrix
 @every_page
 def test_staff_look_at_lists_and_rows(
     model: Any, olive_client: Client, sam_client: Client, acme: Tenant
@@ -87,6 +88,7 @@ def test_staff_look_at_lists_and_rows(
         )
 
 
+@pytest.mark.matrix
 @every_page
 def test_nothing_is_added_edited_or_deleted(model: Any, olive_client: Client, acme: Tenant) -> None:
     row = row_of(model, acme)
@@ -101,6 +103,7 @@ def test_nothing_is_added_edited_or_deleted(model: Any, olive_client: Client, ac
         assert model._base_manager.filter(pk=row.pk).exists()
 
 
+@pytest.mark.matrix
 @every_page
 def test_others_are_kept_out(model: Any, alice_client: Client, acme: Tenant) -> None:
     row = row_of(model, acme)
@@ -111,6 +114,7 @@ def test_others_are_kept_out(model: Any, alice_client: Client, acme: Tenant) -> 
         assert stranger["Location"].startswith("/admin/login/")
 
 
+@pytest.mark.matrix
 @every_page
 def test_each_page_is_in_the_trail_once(model: Any, sam: User, sam_client: Client, acme: Tenant) -> None:
     row = row_of(model, acme)
@@ -121,6 +125,7 @@ def test_each_page_is_in_the_trail_once(model: Any, sam: User, sam_client: Clien
     assert event.after == {"what": f"GET {path}"}
 
 
+@pytest.mark.matrix
 @every_page
 def test_secrets_are_on_no_page(model: Any, olive_client: Client, acme: Tenant) -> None:
     hidden = {"password", "digest", "remote_credential", "key_digest", "body"} - {"digest"} | (
@@ -136,6 +141,7 @@ def test_secrets_are_on_no_page(model: Any, olive_client: Client, acme: Tenant) 
             assert not value or str(value) not in text
 
 
+@pytest.mark.matrix
 @every_page
 def test_a_row_is_found_by_its_public_id(
     model: Any, sam_client: Client, acme: Tenant, globex: Tenant
@@ -151,6 +157,7 @@ def test_a_row_is_found_by_its_public_id(
     )
 
 
+@pytest.mark.matrix
 @every_page
 def test_pages_speak_chinese(model: Any, olive_client: Client, acme: Tenant) -> None:
     row_of(model, acme)

@@ -58,6 +58,7 @@ def test_sums_that_cannot_be_made_are_errors(alice_rest, charged, query):
         assert alice_rest.get(f"{path}?{query}").status_code == 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "jsonl", "xlsx"])
 @pytest.mark.parametrize("accept", ["*/*", "text/csv"])
 def test_exports_are_streams_of_ones_own_records(alice_rest, charged, form, accept):
@@ -122,6 +123,7 @@ def test_a_budget_of_a_key_names_it(alice_rest, acme):
     assert (again.status_code, again.json()["code"]) == (409, "conflict")
 
 
+@pytest.mark.slow
 def test_an_invoice_from_draft_to_payment(alice_rest, olive_rest, charged):
     invoice = InvoiceFactory(tenant=charged, charged=False)
     path = f"/invoices/{invoice.public_id}/"
@@ -162,6 +164,7 @@ def test_the_requests_behind_a_line_come_page_by_page(alice_rest, acme):
     assert sorted(seen) == [f"r{n}" for n in range(7)]
 
 
+@pytest.mark.slow
 def test_an_operator_closes_a_month_for_all(olive_rest, sam_rest, charged):
     assert sam_rest.post("/invoices/close-month/", {"month": "2026-10"}).status_code == 403
     closed = olive_rest.post("/invoices/close-month/", {"month": "2026-10"})

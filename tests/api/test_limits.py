@@ -94,6 +94,7 @@ def test_use_of_limits_is_shown(alice_rest, olive_rest, acme, globex):
     assert alice_rest.get(f"/limits/status/?tenant={globex.public_id}").status_code == 400
 
 
+@pytest.mark.slow
 def test_plans_are_the_operators_to_make_and_everybodys_to_read(olive_rest, alice_rest, acme):
     made = olive_rest.post("/plans/", {"slug": "gold", "name": "Gold", "weight": "2.5", "band": 1})
     assert made.status_code == 201, made.content

@@ -43,6 +43,7 @@ def test_the_standard_library_wins_wherever_python_is_started() -> None:
         assert str(ROOT) not in found.split()[1] or ".venv" in found
 
 
+@pytest.mark.slow
 def test_no_top_level_name_hides_another() -> None:
     """A loose platform/celery.py would be `celery` itself."""
     foreign = set(importlib.metadata.packages_distributions()) - _installed_from_here()
@@ -74,6 +75,7 @@ def test_every_folder_with_code_is_a_package(package: Path) -> None:
     assert {folder for folder in folders if not (folder / "__init__.py").exists()} == set()
 
 
+@pytest.mark.slow
 def test_nothing_is_named_after_nothing() -> None:
     empty_names = {"utils", "util", "helpers", "common", "misc", "stuff", "lib"}
     assert {path for path in sources() if empty_names & set(Path(path).with_suffix("").parts)} == set()

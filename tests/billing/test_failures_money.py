@@ -37,6 +37,7 @@ def grants_in(results: list[Any]) -> list[escrow.Grant]:
     return [result for result in results if result is not None]
 
 
+@pytest.mark.slow
 def test_f01_a_wallet_for_exactly_so_many_grants_gives_exactly_so_many(acme: Tenant) -> None:
     world.priced(acme)
     world.fund(acme, 50 * COST)

@@ -81,6 +81,7 @@ def test_a_workbook_goes_on_in_another_sheet_when_one_is_full() -> None:
     assert rows_of(b"".join(xlsx(["n"], [[[10**18]]])))[1] == [str(10**18)]  # not through a double
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows() -> None:
     def most(count: int) -> int:
         row = ["some text", 12345, "more text"] * 5
@@ -209,6 +210,7 @@ def text_of(pdf: bytes) -> str:
     return "".join(merged.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("language", "expected"), [("en", "October"), ("zh-hans", "年月")])
 def test_an_invoice_is_drawn_in_the_readers_language(language: str, expected: str) -> None:
     invoice, lines = an_invoice()
@@ -222,6 +224,7 @@ def test_an_invoice_is_drawn_in_the_readers_language(language: str, expected: st
         assert letter in drawn, letter
 
 
+@pytest.mark.slow
 def test_nothing_that_stands_in_an_invoice_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     real = documents.render_to_string

@@ -88,6 +88,7 @@ ROWS = st.builds(
 STEPS = st.lists(st.tuples(st.sampled_from(["insert", "change", "remove"]), ROWS), max_size=12)
 
 
+@pytest.mark.slow
 @given(steps=STEPS)
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_they_are_the_sums_of_the_records_after_any_writes(

@@ -254,6 +254,7 @@ def outcome_of(acme: Tenant, batches: list[list[dict[str, Any]]]) -> tuple[Any, 
     return result
 
 
+@pytest.mark.slow
 @given(reports=st.lists(REPORTS, max_size=8), data=st.data())
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_order_and_repetition_charges_the_same(
@@ -269,6 +270,7 @@ def test_any_order_and_repetition_charges_the_same(
     assert outcome_of(acme, [*batches, *crashed]) == outcome_of(acme, [notes])
 
 
+@pytest.mark.slow
 @given(reports=st.lists(REPORTS, max_size=6, unique_by=lambda report: report["request_id"]), data=st.data())
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_with_tiers_any_order_costs_the_same_in_all(

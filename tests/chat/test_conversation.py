@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from django.contrib.auth import get_user_model
 
 from inference.gateway import Rejected
@@ -261,6 +262,7 @@ async def test_history_comes_in_pages(connect: Connect, alice: Any) -> None:
     assert ([message["ordinal"] for message in oldest["messages"]], oldest["has_more"]) == ([0, 1], False)
 
 
+@pytest.mark.slow
 async def test_a_chat_of_somebody_else_is_as_absent_as_none(
     connect: Connect, alice: Any, bob: Any, charlie: Any
 ) -> None:

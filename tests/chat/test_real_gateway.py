@@ -96,6 +96,7 @@ async def test_the_chat_says_what_v1_says(edge: Edge) -> None:
     assert (record["route"], record["outcome"]) == ("/ws/chat/", "completed")
 
 
+@pytest.mark.slow
 async def test_leaving_stops_the_engine_within_a_second_and_coming_back_goes_on(edge: Edge) -> None:
     replica = await edge.start_replica("r1", tokens_per_s=40)
     async with line_to(edge) as line:
@@ -116,6 +117,7 @@ async def test_leaving_stops_the_engine_within_a_second_and_coming_back_goes_on(
     assert again.text.startswith(line.text)
 
 
+@pytest.mark.slow
 async def test_a_lost_replica_and_then_a_lost_line_still_give_the_text_once(edge: Edge) -> None:
     await edge.start_replica("r1", tokens_per_s=40)
     async with line_to(edge) as line:
@@ -134,6 +136,7 @@ async def test_a_lost_replica_and_then_a_lost_line_still_give_the_text_once(edge
     assert again.text == await whole_answer(edge)
 
 
+@pytest.mark.slow
 async def test_tenants_talk_at_the_same_time_and_see_only_their_own(edge: Edge) -> None:
     await edge.start_replica("r1", tokens_per_s=200)
     async with line_to(edge) as acme, line_to(edge, "globex") as globex:

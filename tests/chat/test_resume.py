@@ -43,6 +43,7 @@ async def test_when_the_client_leaves_the_engine_stops_within_a_second_and_the_t
     assert (history["messages"][1]["state"], history["messages"][1]["content"]) == ("interrupted", text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("received", [0, 5, 12])
 async def test_an_answer_goes_on_from_the_next_token_on_another_connection(
     connect: Connect, alice: Any, gateway: ScriptedGateway, received: int

@@ -19,6 +19,7 @@ from tests.engines.upstream import CREDENTIAL, LOOPBACK, STREAM, Connect, fails,
 # --- Server-sent events
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "behaviour",
     [

@@ -73,6 +73,7 @@ async def test_headers_and_bodies_say_what_is_left_and_what_said_no(edge: Edge) 
     assert error["limit"]["reset_at"].endswith("Z")
 
 
+@pytest.mark.slow
 async def test_a_limit_that_changes_is_in_force_within_a_second_and_slots_are_freed(edge: Edge) -> None:
     await edge.start_replica("rep-a", tokens=2)
     async with edge.http() as http:
@@ -156,6 +157,7 @@ async def test_tickets_carry_what_the_plan_entitles_to(edge: Edge, monkeypatch: 
     assert gold.epoch
 
 
+@pytest.mark.slow
 async def test_a_request_that_waits_to_be_admitted_is_not_taken_for_lost(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,7 @@ async def _resumed(edge: Edge, *, lost_at: int) -> tuple[list[Any], str, str]:
     return events(raw), expected, request_id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost_at", [1, 2, 37])
 async def test_l3_a_stream_goes_on_at_the_next_token_on_another_replica(edge: Edge, lost_at: int) -> None:
     found, expected, request_id = await _resumed(edge, lost_at=lost_at)
@@ -85,6 +86,7 @@ async def test_l3_a_stream_goes_on_at_the_next_token_on_another_replica(edge: Ed
     assert (record["outcome"], record["completion_tokens"], record["replica"]) == ("completed", 80, "rep-2")
 
 
+@pytest.mark.slow
 async def test_l3_without_another_replica_a_stream_ends_with_one_error(edge: Edge, settings: Any) -> None:
     settings.RESUME_TIMEOUT_S = 2.0
     await edge.start_replica("rep-1", tokens=80, tokens_per_s=50)
@@ -103,6 +105,7 @@ async def test_l3_without_another_replica_a_stream_ends_with_one_error(edge: Edg
     assert record["completion_tokens"] > 0
 
 
+@pytest.mark.slow
 async def test_l3_a_stream_that_takes_too_long_to_catch_up_ends_with_one_error(
     edge: Edge, settings: Any
 ) -> None:
@@ -124,6 +127,7 @@ async def test_l3_a_stream_that_takes_too_long_to_catch_up_ends_with_one_error(
     assert found[-1]["error"]["code"] == "replica_lost"
 
 
+@pytest.mark.slow
 async def test_l3_an_answer_in_one_piece_is_begun_again_however_long_it_had_taken(edge: Edge) -> None:
     await edge.start_replica("rep-1", tokens=80, tokens_per_s=2)
     body = {name: value for name, value in STREAM.items() if name not in ("stream", "stream_options")}
@@ -174,6 +178,7 @@ async def test_l3_a_repeated_or_missing_message_changes_nothing(edge: Edge) -> N
         assert not web.streams
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [True, False])
 async def test_l4_the_engine_stops_when_the_client_leaves(edge: Edge, stream: bool) -> None:
     engine = SimulatedEngine({"tokens": 5_000, "tokens_per_s": 100})
@@ -219,6 +224,7 @@ async def test_l5_salt_and_priority_are_the_platforms(edge: Edge) -> None:
     assert str(edge.served.acme.pk) not in salts[0]
 
 
+@pytest.mark.slow
 def test_l6_the_web_process_loads_neither_vllm_nor_torch() -> None:
     code = (
         "import sys, config.asgi; print([m for m in ('vllm', 'torch', 'transformers') if m in sys.modules])"

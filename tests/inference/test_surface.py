@@ -55,6 +55,7 @@ async def test_a_stream_is_server_sent_events_in_openais_form(edge: Edge) -> Non
     assert found[-3]["choices"][0]["finish_reason"] in ("stop", "length")
 
 
+@pytest.mark.slow
 async def test_64_streams_of_64_tokens_lose_none(edge: Edge) -> None:
     await edge.start_replica("rep-a")
     async with edge.http() as http:
@@ -236,6 +237,7 @@ async def test_revoking_a_key_works_within_a_second(edge: Edge) -> None:
         await _until(refused, 1.0)
 
 
+@pytest.mark.slow
 async def test_suspending_a_tenant_ends_its_streams_within_a_second_and_no_others(edge: Edge) -> None:
     await edge.start_replica("rep-a", tokens=2_000, tokens_per_s=20)
 
@@ -276,6 +278,7 @@ async def test_a_silent_stream_is_kept_alive_by_comments(edge: Edge, settings: A
     assert answer.text.endswith("data: [DONE]\n\n")
 
 
+@pytest.mark.slow
 async def test_a_reader_that_does_not_read_is_let_go(edge: Edge, settings: Any) -> None:
     settings.SLOW_READER_TIMEOUT_S = 0.5
     replica = await edge.start_replica("rep-a", tokens=200_000)

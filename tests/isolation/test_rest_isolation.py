@@ -143,6 +143,7 @@ def objects_of(tenant: Tenant, neighbour: Tenant) -> dict[str, Any]:
     }
 
 
+@pytest.mark.matrix
 @each
 def test_every_viewset_can_be_put_to_the_test(entry: Entry, side: Any) -> None:
     if entry.has_details:
@@ -151,6 +152,7 @@ def test_every_viewset_can_be_put_to_the_test(entry: Entry, side: Any) -> None:
         assert entry.prefix in BODIES, f"write a body for POST /api/v1/{entry.prefix}/ into BODIES"
 
 
+@pytest.mark.matrix
 @each_with_details
 @pytest.mark.parametrize("by", ["stranger", "program"])
 def test_a_foreign_object_is_absent_by_every_method(entry: Entry, side: Any, by: str) -> None:
@@ -160,6 +162,7 @@ def test_a_foreign_object_is_absent_by_every_method(entry: Entry, side: Any, by:
     )
 
 
+@pytest.mark.matrix
 @each_list
 @pytest.mark.parametrize("by", ["stranger", "program"])
 def test_a_list_shows_no_foreign_rows(entry: Entry, side: Any, by: str) -> None:
@@ -167,6 +170,7 @@ def test_a_list_shows_no_foreign_rows(entry: Entry, side: Any, by: str) -> None:
     checks.assert_list_is_walled(entry, own, foreign, getattr(side, by), side.owner)
 
 
+@pytest.mark.matrix
 @each_list
 def test_no_filter_brings_a_foreign_row_to_light(entry: Entry, side: Any) -> None:
     foreign = checks.row_of(entry, side.globex)
@@ -174,6 +178,7 @@ def test_no_filter_brings_a_foreign_row_to_light(entry: Entry, side: Any) -> Non
     assert found, f"no filter of /{entry.prefix}/ finds the row even for its owner: the check proves nothing"
 
 
+@pytest.mark.matrix
 @each_creating
 def test_a_body_cannot_name_a_foreign_object(entry: Entry, side: Any) -> None:
     own, foreign = objects_of(side.acme, side.globex), objects_of(side.globex, side.acme)
@@ -192,6 +197,7 @@ def test_a_body_cannot_name_a_foreign_object(entry: Entry, side: Any) -> None:
     assert made.status_code == (403 if entry.prefix in NOT_FOR_TENANTS else 201), made.content
 
 
+@pytest.mark.matrix
 @each_creating
 @pytest.mark.parametrize(
     "name", ["tenant_id", "tenant", "owner", "owner_id", "id", "platform_role", "is_admin"]
@@ -208,6 +214,7 @@ def test_a_body_cannot_choose_its_owner(entry: Entry, side: Any, name: str) -> N
     assert name in [error["field"] for error in answer.json()["errors"]]
 
 
+@pytest.mark.matrix
 @each_with_details
 def test_a_foreign_object_stays_as_it_is(entry: Entry, side: Any) -> None:
     foreign = checks.row_of(entry, side.globex)

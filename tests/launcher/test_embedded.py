@@ -33,6 +33,7 @@ def closed(folder: Path) -> Iterator[Path]:
         shutil.rmtree(link.readlink().parent, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_both_servers_work_without_any_port_and_keep_what_they_are_given(folder: Path) -> None:
     with Services(folder / "home") as services:
         access = services.provision()
@@ -96,6 +97,7 @@ def test_a_socket_folder_that_somebody_else_has_made_is_refused(folder: Path) ->
         home.socket_directory(None)
 
 
+@pytest.mark.slow
 @as_root
 def test_the_database_never_runs_as_root(folder: Path) -> None:
     services = Services(folder / "home", durable=False)
@@ -111,6 +113,7 @@ def test_the_database_never_runs_as_root(folder: Path) -> None:
         services.stop()
 
 
+@pytest.mark.slow
 @as_root
 def test_a_home_closed_to_others_stays_closed(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "SHARED_FOLDERS", (closed.parent / "shared",))
@@ -141,6 +144,7 @@ def test_only_data_of_temporary_homes_that_are_gone_is_forgotten(folder: Path) -
     assert {path.name for path in shared.iterdir()} == {"data-there", "data-unmounted"}
 
 
+@pytest.mark.slow
 @as_root
 def test_programs_that_others_cannot_reach_are_copied_once(
     closed: Path, monkeypatch: pytest.MonkeyPatch

@@ -118,6 +118,7 @@ def test_a_taken_port_is_one_sentence_that_names_another(standin: Standin) -> No
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_a_failed_preparation_ends_everything_with_its_reason(standin: Standin) -> None:
     status, output = standin.start(STANDIN_PREPARE="fails").end()
     assert status == 1

@@ -128,6 +128,7 @@ def kill_at(*points: str) -> list[str]:
     return done.stdout.decode().split()
 
 
+@pytest.mark.slow
 def test_killed_anywhere_nothing_is_lost_and_nothing_counts_twice(tenants: list[Tenant]) -> None:
     ids = offer(tenants, 60)
     assert kill_at("before the commit") == ["9"]

@@ -134,6 +134,7 @@ def test_what_is_confirmed_leaves_the_disk(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_entry_that_stays_open_is_offered_again_when_the_stream_is_empty(
     make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +186,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_is_offered_by_the_next_and_a_live_one_is_left_alone(
     make: Any, tmp_path: Path
 ) -> None:

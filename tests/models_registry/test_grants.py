@@ -249,6 +249,7 @@ def test_a_restricted_model_is_invoked_by_named_members_and_their_keys_alone(
     assert found == listed == [False, True, False, True, False]
 
 
+@pytest.mark.slow
 def test_lists_and_single_answers_agree(acme: Tenant, globex: Tenant, bob: User, actor_of: ActorOf) -> None:
     """Every owner × visibility × grant × restriction, for every role and kind of key."""
     membership = _membership(acme, bob)

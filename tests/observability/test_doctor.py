@@ -221,6 +221,7 @@ def test_a_check_that_breaks_stops_no_other():
     assert "hunter22" not in found[0].message
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_the_report_for_programs_and_its_exit_code(healthy, capsys, tmp_path):
     healthy.MODEL_ROOTS = [tmp_path]
@@ -235,6 +236,7 @@ def test_the_report_for_programs_and_its_exit_code(healthy, capsys, tmp_path):
     assert found["healthy"] is False
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_the_report_for_people_in_their_language(healthy, capsys):
     healthy.ALLOWED_HOSTS = ["*"]

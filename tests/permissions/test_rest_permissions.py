@@ -83,6 +83,7 @@ def answered(entry: Entry, action: str, method: str, path: str, rest: REST) -> i
         return int(rest.request(method, f"/api/v1{path}", {}).status_code)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("entry", "action", "method", "path"), EVERYTHING, ids=IDS)
 def test_each_role_reaches_what_the_table_gives_it(
     entry: Entry, action: str, method: str, path: str, client_as: Any
@@ -105,11 +106,13 @@ def test_each_role_reaches_what_the_table_gives_it(
     assert withheld, "everybody may do this"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("entry", "action", "method", "path"), EVERYTHING, ids=IDS)
 def test_strangers_reach_nothing(entry: Entry, action: str, method: str, path: str, db: None) -> None:
     assert answered(entry, action, method, path, REST(Client())) == 401
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("entry", ENTRIES, ids=str)
 def test_every_action_declares_a_permission_of_the_table(entry: Entry) -> None:
     declared = entry.viewset.permissions

@@ -30,6 +30,7 @@ def flooded() -> dict[str, Measures]:
     return {one.scheduler: one for one in compare(sync_client(), SMALL, trace, per_minute=20)}
 
 
+@pytest.mark.slow
 def test_l9_the_quiet_are_as_fast_as_alone_under_vtc_and_not_otherwise(flooded: dict[str, Measures]) -> None:
     assert flooded["vtc"].quiet_ratio is not None
     assert flooded["vtc"].quiet_ratio <= 1.25
@@ -55,6 +56,7 @@ def test_nothing_is_left_in_valkey(flooded: dict[str, Measures]) -> None:
     assert not list(sync_client().scan_iter("atrium:{simulation-*", count=5_000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(traces.KINDS))
 def test_a_seed_gives_the_same_trace_and_every_request_is_served_once(kind: str) -> None:
     shape = Shape(tenants=10, seconds=20, rate=10, prompt=50, completion=20)
@@ -93,6 +95,7 @@ def test_service_and_entitlement_add_up_by_hand() -> None:
     assert service.jain() == 1.0
 
 
+@pytest.mark.slow
 def test_weights_are_followed() -> None:
     machine = Machine(slots=8, step_ms=20.0)
     rate = 3 * machine.requests_per_s(200, 60)
@@ -116,6 +119,7 @@ def command(*arguments: str) -> str:
     return out.getvalue()
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_and_draws(tmp_path: Path) -> None:
     plot = tmp_path / "plot.svg"
     arguments = ("--tenants", "4", "--seconds", "70", "--slots", "4", "--completion", "60")

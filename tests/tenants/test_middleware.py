@@ -322,6 +322,7 @@ class TestPrograms:
         assert (found["tenant"], found["error"]) == ("acme", None)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("path", ["/page/", "/page/async/"])
 async def test_under_asgi_requests_side_by_side_stay_behind_their_own_walls(path: str) -> None:

@@ -242,6 +242,7 @@ def test_tool_calls_reach_the_template_as_objects() -> None:
     assert messages[3] == {"role": "tool", "tool_call_id": "call_1", "content": "x"}
 
 
+@pytest.mark.slow
 def test_counting_loads_neither_transformers_nor_torch() -> None:
     """L6."""
     code = (

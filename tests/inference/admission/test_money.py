@@ -41,6 +41,7 @@ def _and_close(work: Any, *args: Any) -> Any:
         connections.close_all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slice_nano", [0, 700, 1_000_000])
 async def test_f01_of_a_thousand_at_once_exactly_fifty_are_admitted(
     desk: Desk, another: Desk, treasury: PostgresTreasury, slice_nano: int
@@ -195,6 +196,7 @@ async def test_without_a_ledger_nobody_is_charged(desk: Desk) -> None:
     assert (admitted.hold_nano, admitted.price) == (0, "")
 
 
+@pytest.mark.slow
 async def test_f06_without_valkey_the_door_is_closed(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     desk = Desk(async_client(max_connections=2))
