@@ -83,8 +83,12 @@ TESTS = {
     ),
 }
 # What `make quick` looks at, for its two minutes: a share of what is generated, and nothing that is marked slow.
-QUICK_EXAMPLES = "0.2"
-QUICK_TESTS = pytest(*SIDE_BY_SIDE, "-m", f"{WITHOUT_ENGINE} and not slow")
+QUICK_EXAMPLES = "0.1"
+QUICK_TESTS = pytest(
+    *SIDE_BY_SIDE,
+    *("-m", f"{WITHOUT_ENGINE} and not slow"),
+    *("--ignore", "tests/stack", "--ignore", "tests/browser", "-p", "no:playwright"),
+)
 SETS = {
     "static": list(STATIC),
     "quick": [*STATIC, "quick tests"],

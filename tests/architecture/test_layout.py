@@ -81,6 +81,7 @@ def test_nothing_is_named_after_nothing() -> None:
     assert {path for path in sources() if empty_names & set(Path(path).with_suffix("").parts)} == set()
 
 
+@pytest.mark.slow
 def test_modules_stay_small() -> None:
     long = {path for path in sources() if len((ROOT / path).read_text().splitlines()) > MAX_MODULE_LINES}
     assert long == set(LONGER_MODULES)

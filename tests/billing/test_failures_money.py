@@ -71,6 +71,7 @@ def test_f02_many_first_grants_of_a_credit_line_stay_within_it(acme: Tenant) -> 
     assert balances(acme) == {"wallet": -7 * COST, "escrow": 7 * COST}
 
 
+@pytest.mark.slow
 def test_f11_writers_of_every_kind_at_once_neither_deadlock_nor_lose_anything() -> None:
     tenants = [TenantFactory(slug=f"tenant-{letter}") for letter in "abc"]
     work: list[Any] = []
@@ -189,6 +190,7 @@ def test_f13_a_price_that_was_mistyped_is_put_right_without_deleting_anything(
     world.assert_sound(acme)
 
 
+@pytest.mark.slow
 def test_f14_one_key_a_hundred_times_at_once_is_one_effect(acme: Tenant) -> None:
     def credit(amount: int) -> Any:
         with platform_scope("tests"):

@@ -253,6 +253,7 @@ def test_nothing_that_stands_in_an_invoice_is_fetched(monkeypatch: pytest.Monkey
     assert {url.rsplit("/", 1)[1].split("-")[0] for url in opened} == {"Inter"}
 
 
+@pytest.mark.slow
 def test_a_machine_without_a_chinese_font_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "_has_chinese_font", lambda: False)
     invoice, lines = an_invoice()

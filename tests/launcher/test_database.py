@@ -74,6 +74,7 @@ def test_the_runtime_role_reads_and_writes_rows(access: Access) -> None:
         assert runtime.execute("DELETE FROM thing RETURNING tenant").fetchall() == [(2,)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     [

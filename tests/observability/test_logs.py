@@ -132,6 +132,7 @@ def test_chatty_libraries_keep_their_floor(lines):
     assert lines() == []
 
 
+@pytest.mark.slow
 def test_servers_write_to_standard_output_and_commands_to_standard_error():
     code = (
         "import sys; sys.argv = [{name!r}]; from observability import logs; logs.configure('INFO');"

@@ -38,6 +38,7 @@ def test_l9_the_quiet_are_as_fast_as_alone_under_vtc_and_not_otherwise(flooded: 
     assert flooded["first-come"].quiet_ratio > 10
 
 
+@pytest.mark.slow
 def test_sharing_costs_no_throughput_and_limiting_does(flooded: dict[str, Measures]) -> None:
     assert flooded["first-come"].to_first_come == 1
     assert flooded["vtc-no-express"].to_first_come >= 0.99
