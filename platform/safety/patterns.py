@@ -1,0 +1,351 @@
+"""Regular expressions over a stream: RE2, never backtracking, with exactly what may still become a match held back.
+
+Patterns read `narrow` text: invisible characters are not there, full-width and other forms of ASCII are ASCII.
+The longest match at the leftmost place counts, then the search goes on behind it. A match has at most
+`MAX_BYTES` bytes of UTF-8 (detectors: what they say): of a longer one the longest part within that counts. So every
+pattern is held back to a bound, also one with `+` and `*`, and no cut makes a difference.
+
+A pattern is refused when it may match nothing, when it begins with an endless repetition of about any character
+(every text would be its beginning, and be late for nothing: what follows is found without it), and when its program
+is too large.
+
+For each pattern there is a second one of everything that a match may begin with (`safety.beginnings.closure`). It is
+looked for at the end of the text, by which RE2 runs backwards from there and stops where nothing fits: cheap, and
+gives the leftmost place from which text must wait. Both are joined for all patterns of a group, so that ordinary text
+costs two searches, however many patterns there are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+import re2
+from django.utils.translation import gettext as _
+from re2 import _re2
+
+from safety.automaton import Hit
+from safety.beginnings import begins_anywhere, closure, longest, looks_ahead, may_be_empty
+from safety.normalise import NARROW, narrow
+from safety.syntax import BadPattern, Node, parse, source
+
+MAX_BYTES: Final = 1_024
+MAX_DETECTOR_BYTES: Final = 32_768
+MAX_PROGRAM: Final = 10_000  # instructions of RE2
+BEFORE: Final = 64  # code points before a candidate that a detector may look at
+_MEMORY: Final = 8 << 20  # bytes of one RE2 object, its caches included
+_DETECTOR_MEMORY: Final = 64 << 20
+_GROUP_PROGRAM: Final = 20_000
+_CONTEXT_BYTES: Final = 4 * BEFORE
+_ANYWHERE: Final = _re2.RE2.Anchor.UNANCHORED
+_HERE: Final = _re2.RE2.Anchor.ANCHOR_START
+_NOWHERE: Final = (-1, -1)
+_LEADING: Final = re.compile(rb"[0-9A-Za-z]+")
+
+# The parts of a candidate that count, given it and up to BEFORE code points before it; none for a false alarm.
+Spans = Callable[[str, str], Sequence[tuple[int, int]]]
+
+
+def _compiled(pattern: str, memory: int) -> Any:
+    options = re2.Options()
+    options.longest_match = True
+    options.never_capture = True
+    options.log_errors = False
+    options.max_mem = memory
+    program = _re2.RE2(pattern.encode(), options)
+    if not program.ok():
+        error = program.error()
+        raise BadPattern(error.decode("utf-8", "replace") if isinstance(error, bytes) else str(error))
+    return program
+
+
+class Pattern:
+    """One pattern, ready to run. Immutable."""
+
+    __slots__ = ("begin", "limit", "main", "node", "open", "rule", "spans", "whole")
+
+    def __init__(self, rule: int, node: Node, limit: int, memory: int, spans: Spans | None) -> None:
+        self.rule = rule
+        self.node = node
+        self.spans = spans
+        most = longest(node)
+        self.limit = limit if most is None else min(limit, 4 * most)
+        self.whole = source(node)
+        self.main = _compiled(self.whole, memory)
+        self.open = closure(node, complete=looks_ahead(node))
+        self.begin = None if self.open is None else _compiled(_at_the_end(self.open), memory)
+
+
+def _at_the_end(pattern: str) -> str:
+    return f"(?:{pattern})\\z"
+
+
+def tenant_pattern(rule: int, text: str) -> Pattern:
+    """A pattern that a person wrote. Raises BadPattern with a sentence that says what is wrong with it."""
+    node = parse(text)
+    _compiled(text, _MEMORY)  # what RE2 refuses is refused, whatever the parser makes of it
+    if may_be_empty(node):
+        raise BadPattern(
+            _("The pattern may match nothing at all. Write + for *, or name at least one character.")
+        )
+    if begins_anywhere(node):
+        raise BadPattern(
+            _(
+                "The pattern begins with a repetition of any character, so every text would have to wait for its "
+                "end. Leave the repetition out: matches are found anywhere."
+            )
+        )
+    pattern = _ready(rule, node, MAX_BYTES, _MEMORY, None)
+    if pattern.main.ProgramSize() > MAX_PROGRAM:
+        raise BadPattern(_("The pattern is too large. Use smaller counts in its repetitions."))
+    return pattern
+
+
+def detector_pattern(rule: int, text: str, spans: Spans) -> Pattern:
+    """A pattern of a detector of ours, whose candidates `spans` looks at. Raises BadPattern."""
+    node = parse(text)
+    if may_be_empty(node):
+        raise BadPattern("the pattern of a detector must not match nothing")
+    return _ready(rule, node, MAX_DETECTOR_BYTES, _DETECTOR_MEMORY, spans)
+
+
+def _ready(rule: int, node: Node, limit: int, memory: int, spans: Spans | None) -> Pattern:
+    try:
+        return Pattern(rule, node, limit, memory, spans)
+    except BadPattern as error:
+        raise BadPattern(_("The pattern is too large. Use smaller counts in its repetitions.")) from error
+
+
+class _Group(NamedTuple):
+    """Several patterns in one program."""
+
+    main: Any
+    begin: Any
+    limit: int
+
+
+class Patterns:
+    """Patterns that are looked for together, immutable and shared by all streams."""
+
+    def __init__(self, patterns: Iterable[Pattern]) -> None:
+        self.patterns = tuple(patterns)
+        self.groups = tuple(_grouped(self.patterns))
+
+    def stream(self, view: View) -> PatternStream:
+        """The state of one stream, over a `view` that other patterns may share."""
+        return PatternStream(self, view)
+
+
+def _grouped(patterns: Sequence[Pattern]) -> Iterable[_Group]:
+    together: list[Pattern] = []
+    size = 0
+    for pattern in patterns:
+        own = pattern.main.ProgramSize()
+        if together and size + own > _GROUP_PROGRAM:
+            yield from _group(together)
+            together, size = [], 0
+        together.append(pattern)
+        size += own
+    if together:
+        yield from _group(together)
+
+
+def _group(patterns: Sequence[Pattern]) -> Iterable[_Group]:
+    """One program of all of them; two where it would be too large."""
+    limit = max(pattern.limit for pattern in patterns)
+    if len(patterns) == 1:
+        yield _Group(patterns[0].main, patterns[0].begin, limit)
+        return
+    memory = _DETECTOR_MEMORY
+    try:
+        main = _compiled("|".join(f"(?:{pattern.whole})" for pattern in patterns), memory)
+        open_ = [f"(?:{pattern.open})" for pattern in patterns if pattern.open is not None]
+        begin = _compiled(_at_the_end("|".join(open_)), memory) if open_ else None
+    except BadPattern:
+        half = len(patterns) // 2
+        yield from _group(patterns[:half])
+        yield from _group(patterns[half:])
+        return
+    yield _Group(main, begin, limit)
+
+
+class View:
+    """Narrow text of a stream that may still be part of a match, and some before it, as bytes of UTF-8.
+
+    Bytes are numbered from the beginning of the narrow stream; `first` is the number of the oldest kept one.
+    """
+
+    __slots__ = ("_at", "_ats", "consumed", "data", "first", "text")
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.text = ""
+        self.first = 0
+        self.consumed = 0  # code points of the stream
+        self._at = (
+            0  # code point of the stream that the first character of the text was, when none is missing
+        )
+        self._ats: list[int] | None = None  # of each character, when some are
+
+    @property
+    def end(self) -> int:
+        """The number that the next byte will have."""
+        return self.first + len(self.data)
+
+    def feed(self, piece: str, offset: int) -> None:
+        """Take the next code points of the stream; the first of them is number `offset`."""
+        added = narrow(piece)
+        if self._ats is None and (len(added) != len(piece) or self._at + len(self.text) != offset):
+            self._ats = list(range(self._at, self._at + len(self.text)))
+        if self._ats is not None:
+            if len(added) == len(piece):
+                self._ats.extend(range(offset, offset + len(piece)))
+            else:
+                self._ats.extend(
+                    offset + place
+                    for place, point in enumerate(piece)
+                    if point.isascii() or NARROW[ord(point)]
+                )
+        self.text += added
+        self.data += added.encode()
+        self.consumed = offset + len(piece)
+
+    def _place(self, byte: int) -> int:
+        """The place in the text of a byte."""
+        if len(self.data) == len(self.text):
+            return byte - self.first
+        return len(self.data[: byte - self.first].decode())
+
+    def start(self, byte: int) -> int:
+        """The code point of the stream that begins with this byte; all that was consumed for the end."""
+        place = self._place(byte)
+        if place == len(self.text):
+            return self.consumed
+        return self._ats[place] if self._ats is not None else self._at + place
+
+    def stop(self, byte: int) -> int:
+        """Behind the code point of the stream that ends before this byte."""
+        place = self._place(byte) - 1
+        return (self._ats[place] if self._ats is not None else self._at + place) + 1
+
+    def candidate(self, start: int, stop: int) -> tuple[str, str]:
+        """The text between two bytes, and up to BEFORE characters before it."""
+        first, last = self._place(start), self._place(stop)
+        return self.text[first:last], self.text[max(0, first - BEFORE) : first]
+
+    def forget(self, before: int) -> None:
+        """Bytes before this one cannot be part of a match any more."""
+        spare = before - _CONTEXT_BYTES - self.first
+        if spare < 1_024:
+            return
+        while self.data[spare] & 0xC0 == 0x80:
+            spare -= 1
+        characters = self._place(self.first + spare)
+        self.data, self.text = self.data[spare:], self.text[characters:]
+        self.first += spare
+        if self._ats is None:
+            self._at += characters
+            return
+        del self._ats[:characters]
+        self._at = self._ats[0]
+        if self._ats[-1] + 1 == self._at + len(self._ats) == self.consumed:
+            self._ats = None
+
+
+class PatternStream:
+    """What the patterns know of one stream."""
+
+    __slots__ = ("_ahead", "_low", "_patterns", "_view")
+
+    def __init__(self, patterns: Patterns, view: View) -> None:
+        self._patterns = patterns
+        self._view = view
+        self._low = 0  # no match that is still to come begins before this byte
+        self._ahead: dict[int, int] = {}  # patterns that are farther, and how far
+
+    @property
+    def low(self) -> int:
+        """The first byte that must be kept."""
+        return self._low
+
+    def advance(self, consumed: int, final: bool, found: list[Hit]) -> int:
+        """Look at the text that was added, as `safety.automaton.WordStream.advance` does."""
+        view = self._view
+        if self._ahead or self._anything():
+            self._one_by_one(final, found)
+        else:
+            self._low = view.end if final else self._first_open()
+        return consumed if self._low == view.end else view.start(self._low)
+
+    def _anything(self) -> bool:
+        view = self._view
+        start, size = self._low - view.first, len(view.data)
+        return any(
+            group.main.Match(_ANYWHERE, view.data, start, size)[0] != _NOWHERE
+            for group in self._patterns.groups
+        )
+
+    def _first_open(self) -> int:
+        low = self._view.end
+        for group in self._patterns.groups:
+            low = min(low, _open_from(self._view, group.begin, self._low, group.limit))
+        return low
+
+    def _one_by_one(self, final: bool, found: list[Hit]) -> None:
+        places: dict[int, int] = {}
+        for number, pattern in enumerate(self._patterns.patterns):
+            start = self._ahead.get(number, self._low)
+            places[number] = self._run(pattern, start, final, found)
+        self._low = min(places.values())
+        self._ahead = {number: place for number, place in places.items() if place > self._low}
+
+    def _run(self, pattern: Pattern, place: int, final: bool, found: list[Hit]) -> int:
+        """Find what is certain from `place` on; the byte that the pattern must go on from."""
+        view = self._view
+        first, end, size = view.first, view.end, len(view.data)
+        while place < end:
+            waits = end if final else _open_from(view, pattern.begin, place, pattern.limit)
+            start, stop = pattern.main.Match(_ANYWHERE, view.data, place - first, size)[0]
+            if start < 0 or first + start >= waits:
+                return waits
+            if stop - start > pattern.limit:
+                _start, stop = pattern.main.Match(_HERE, view.data, start, start + pattern.limit)[0]
+                if stop < 0:
+                    place = first + _next(view.data, start)
+                    continue
+            place = self._take(pattern, first + start, first + stop, found)
+        return end
+
+    def _take(self, pattern: Pattern, start: int, stop: int, found: list[Hit]) -> int:
+        """A candidate is complete. Where the search goes on."""
+        view = self._view
+        if pattern.spans is None:
+            found.append(Hit(pattern.rule, view.start(start), view.stop(stop)))
+            return stop
+        candidate, before = view.candidate(start, stop)
+        spans = pattern.spans(candidate, before)
+        for begin, end in spans:
+            first, last = (start + len(candidate[:place].encode()) for place in (begin, end))
+            found.append(Hit(pattern.rule, view.start(first), view.stop(last)))
+        if spans:
+            return start + len(candidate[: spans[-1][1]].encode())
+        leading = _LEADING.match(view.data, start - view.first, stop - view.first)
+        return view.first + (leading.end() if leading else _next(view.data, start - view.first))
+
+
+def _next(data: bytes, place: int) -> int:
+    """Behind the character that begins at `place`."""
+    place += 1
+    while place < len(data) and data[place] & 0xC0 == 0x80:
+        place += 1
+    return place
+
+
+def _open_from(view: View, begin: Any, place: int, limit: int) -> int:
+    """The first byte from which the end of the text may be the beginning of a match; the end when there is none."""
+    if begin is None:
+        return view.end
+    start = max(place, view.end - limit) - view.first
+    found: tuple[int, int] = begin.Match(_ANYWHERE, view.data, start, len(view.data))[0]
+    return view.end if found == _NOWHERE else view.first + found[0]
