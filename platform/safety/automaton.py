@@ -386,9 +386,13 @@ class WordStream:
             return True
         if disguised:
             return len(self._words.gapped) > 0
-        return bool(self._words.gapped.match(encoded(self._with_gaps(a))))
+        before, gap = self._with_gaps(a)
+        # Blanks at the end may still become hard punctuation.
+        ends = {"": ("",), " ": (" ", ","), ",": (",",)}[gap]
+        return any(self._words.gapped.match(encoded(before + end)) for end in ends)
 
-    def _with_gaps(self, a: int) -> str:
+    def _with_gaps(self, a: int) -> tuple[str, str]:
+        """The letters from `a` on with the gaps between them, and the gap after them."""
         letters = self.letters
         text, flags = letters.text, letters.flags
         parts = [text[a]]
@@ -396,8 +400,7 @@ class WordStream:
             gap = flags[place] & GAP
             parts.append(_sign(gap == HARD, gap > 0, flags[place - 1], flags[place]))
             parts.append(text[place])
-        parts.append(_sign(letters.gap == HARD, letters.gap > 0, flags[-1], flags[-1]))
-        return "".join(parts)
+        return "".join(parts), _sign(letters.gap == HARD, letters.gap > 0, flags[-1], flags[-1])
 
 
 def _letter_numbers(text: str) -> Iterator[int]:
