@@ -18,7 +18,7 @@ word that is not complete yet. Digits that stand for letters (`b0mb`) are not lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 import ahocorasick
@@ -47,6 +47,8 @@ SURE_LOOKALIKES: Final = 5
 SCRIPT_CONTEXT: Final = 32  # letters before a hit that tell which script the text is in
 
 _MORE: Final = 256  # flag in a value: longer words begin with this one
+# All flags of a letter that no gap is before.
+_GAPLESS: Final = bytes(flag for flag in range(64) if not flag & GAP)
 _SOFT_OWN: Final = 1
 _HARD_OWN: Final = 2
 
@@ -200,31 +202,30 @@ class WordStream:
         point from which text must wait; `consumed` when none must.
         """
         letters = self.letters
-        end = letters.end
+        base, low = letters.first, self._low
+        end = base + len(letters.text)
+        text = letters.text[low - base :]
+        scanned = text if text.isascii() else encoded(text)
         if end > self._seen:
-            self._search()
+            for place, value in self._words.automaton.iter(scanned):
+                self._hit(text, scanned, place, value)
             self._seen = end
         if self._waiting:
             self._waiting = [hit for hit in self._waiting if not self._decide(*hit, final, found)]
-        low = end if final else self._first_alive()
+        low = end if final else self._first_alive(low, text, scanned)
         for first, _last, _entry in self._waiting:
             low = min(low, first)
         self._low = low
-        return consumed if low == end else letters.ats[low - letters.first]
+        return consumed if low == end else letters.ats[low - base]
 
-    def _search(self) -> None:
-        letters = self.letters
-        text = letters.text[self._low - letters.first :]
-        scanned = encoded(text)
-        numbers: list[int] | None = None
-        for place, value in self._words.automaton.iter(scanned):
-            if len(scanned) > len(text):
-                numbers = numbers or list(_letter_numbers(text))
-                place = numbers[place]
-            last = self._low + place
-            if last >= self._seen:
-                first = last + 1 - (value & 255)
-                self._waiting.extend((first, last, entry) for entry in self._words.entries(value))
+    def _hit(self, text: str, scanned: str, place: int, value: int) -> None:
+        """The letters of a word end at `place` of what was scanned."""
+        if len(scanned) > len(text):
+            place = len(scanned[: place + 1].encode("latin-1").decode("utf-8", "surrogatepass")) - 1
+        last = self._low + place
+        if last >= self._seen:
+            first = last + 1 - (value & 255)
+            self._waiting.extend((first, last, entry) for entry in self._words.entries(value))
 
     def _decide(self, first: int, last: int, entry: Entry, final: bool, found: list[Hit]) -> bool:
         """Whether the hit is done with. It waits when what comes next may still make a difference."""
@@ -244,11 +245,14 @@ class WordStream:
         flags = letters.flags
         if self._words.any_gaps:
             return all(flag & GAP != BREAK for flag in flags[a + 1 : b + 1])
-        if entry.gaps is not None or any(flag & GAP for flag in flags[a + 1 : b + 1]):
+        if entry.gaps is not None or flags[a + 1 : b + 1].strip(_GAPLESS):
             answers.append(self._judge_gaps(a, b, entry.gaps, final))
         if self._words.whole_words:
             answers.append(self._is_whole(a, b, final))
-        similar = sum(1 for flag in flags[a : b + 1] if flag & (LOOKALIKE | FOREIGN))
+        if not flags[a] & (LOOKALIKE | FOREIGN) and not entry.native:
+            similar = 0  # what is not written wholly in another script needs no count
+        else:
+            similar = sum(1 for flag in flags[a : b + 1] if flag & (LOOKALIKE | FOREIGN))
         if entry.native:
             answers.append(similar > 0)
         elif b - a + 1 == similar < SURE_LOOKALIKES:
@@ -334,30 +338,29 @@ class WordStream:
                 return False
         return False
 
-    def _first_alive(self) -> int:
-        """The first letter from which something may still become a hit; the end when there is none."""
+    def _first_alive(self, number: int, text: str, scanned: str) -> int:
+        """The first letter from `number` on from which something may still become a hit; the end when none."""
         letters = self.letters
         if letters.gap == BREAK:
-            return letters.end
-        base, end = letters.first, letters.end
-        for number in range(max(self._low, end - self._words.longest + 1), end):
-            if self._is_alive(number - base):
+            return number + len(text)
+        begins, place = self._words.automaton.match, 0
+        narrow = len(scanned) == len(text)
+        for letter in text:
+            if begins(scanned[place:]) and self._is_alive(number - letters.first, scanned[place:]):
                 return number
-        return end
+            number += 1
+            place += 1 if narrow else len(letter.encode("utf-8", "surrogatepass"))
+        return number
 
-    def _is_alive(self, a: int) -> bool:
+    def _is_alive(self, a: int, key: str) -> bool:
+        """Whether the letters from `a` on, which some word begins with, may become a hit."""
         words, letters = self._words, self.letters
-        key = encoded(letters.text[a:])
-        automaton = words.automaton
-        if not automaton.match(key):
-            return False
-        value = automaton.get(key, None)
+        value = words.automaton.get(key, None)
         if value is not None and not value & _MORE:
             return False
         if letters.ats[-1] - letters.ats[a] >= MAX_SPAN or (words.whole_words and not self._begins_word(a)):
             return False
-        flags = letters.flags
-        bare = letters.gap == NONE and not any(flag & GAP for flag in flags[a + 1 :])
+        bare = letters.gap == NONE and not letters.flags[a + 1 :].strip(_GAPLESS)
         return bare or self._gaps_may_fit(a)
 
     def _gaps_may_fit(self, a: int) -> bool:
@@ -401,10 +404,3 @@ class WordStream:
             parts.append(_sign(gap == HARD, gap > 0, flags[place - 1], flags[place]))
             parts.append(text[place])
         return "".join(parts), _sign(letters.gap == HARD, letters.gap > 0, flags[-1], flags[-1])
-
-
-def _letter_numbers(text: str) -> Iterator[int]:
-    """For each byte of the text in UTF-8, which letter it is of."""
-    for number, letter in enumerate(text):
-        for _ in range(len(letter.encode("utf-8", "surrogatepass"))):
-            yield number

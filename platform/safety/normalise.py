@@ -211,17 +211,30 @@ def character(point: str) -> Character:
     return _CHARACTERS[point]
 
 
+class _Literals(dict[str, Character]):
+    """The same where signs count as letters."""
+
+    def __missing__(self, point: str) -> Character:
+        read = _CHARACTERS[point]
+        if read.kind in (JOINT, HARD) and point not in _LINES:
+            plain = unicodedata.normalize("NFKC", point)
+            read = Character(DENSE, plain if plain.strip() else point, IS_DENSE)
+        if len(self) < _CACHED:
+            self[point] = read
+        return read
+
+
+_LITERALS: Final = _Literals()
+
+
 def as_literal(point: str) -> Character:
     """The same where signs count as letters: for words such as `C++` or `🔞`."""
-    read = _CHARACTERS[point]
-    if read.kind in (JOINT, HARD) and point not in _LINES:
-        plain = unicodedata.normalize("NFKC", point)
-        return Character(DENSE, plain if plain.strip() else point, IS_DENSE)
-    return read
+    return _LITERALS[point]
 
 
 # Runs whose letters need no look at each: ASCII letters and digits, and common Han characters.
-_RUNS: Final = re.compile("([0-9A-Za-z]+)|([\u4e00-\u9fff]+)| (?=[0-9A-Za-z])|.", re.DOTALL)
+_RUNS: Final = re.compile("([0-9A-Za-z]{2,})|([\u4e00-\u9fff]{2,})|.", re.DOTALL)
+_SHORT: Final = 24  # code points that are read one by one sooner than in runs
 
 
 @cache
@@ -256,18 +269,16 @@ class Letters:
 
     def feed(self, piece: str, offset: int) -> None:
         """Take the next code points of the stream; the first of them is number `offset`."""
+        if len(piece) <= _SHORT:
+            self.text += self._points(piece, offset)
+            return
         parts: list[str] = []
         ats, flags = self.ats, self.flags
         for match in _RUNS.finditer(piece):
             run, kind = match.group(), match.lastindex
             at = offset + match.start()
             if kind is None:
-                if run != " " or self.gap != NONE:
-                    letters = self._one(run, at)
-                    if letters:
-                        parts.append(letters)
-                else:
-                    self.gap, self._visible = BLANK, 1
+                parts.append(self._points(run, at))
                 continue
             size = len(run)
             if kind == 1:
@@ -282,24 +293,34 @@ class Letters:
             self.gap = self._visible = self._hidden = 0
         self.text += "".join(parts)
 
-    def _one(self, point: str, at: int) -> str:
-        read = self._read(point)
-        kind = read.kind
-        if kind <= DENSE:
-            size = len(read.folded)
-            self.ats.extend([at] * size)
-            self.flags.append(self.gap | read.flags)
-            self.flags.extend(bytes([read.flags]) * (size - 1))
-            self.gap = self._visible = self._hidden = 0
-            return read.folded
+    def _points(self, piece: str, at: int) -> str:
+        """The letters of some code points, one after the other."""
+        letters = ""
+        gap, read = self.gap, self._read
+        for point in piece:
+            kind, folded, flags = read(point)
+            if kind <= DENSE:
+                letters += folded
+                self.ats.append(at)
+                self.flags.append(gap | flags)
+                if len(folded) > 1:
+                    self.ats.extend([at] * (len(folded) - 1))
+                    self.flags.extend(bytes([flags]) * (len(folded) - 1))
+                gap = self._visible = self._hidden = 0
+            else:
+                gap = self._widened(gap, kind)
+            at += 1
+        self.gap = gap
+        return letters
+
+    def _widened(self, gap: int, kind: int) -> int:
+        """The gap, with one more code point that is no letter."""
         if kind == HIDDEN:
             self._hidden += 1
         else:
             self._visible += 1
-            self.gap = max(self.gap, kind)
-        if self._visible > MAX_VISIBLE or self._hidden > MAX_HIDDEN:
-            self.gap = BREAK
-        return ""
+            gap = max(gap, kind)
+        return BREAK if self._visible > MAX_VISIBLE or self._hidden > MAX_HIDDEN else gap
 
     def forget(self, before: int) -> None:
         """Letters before number `before` cannot be part of a match any more."""

@@ -153,21 +153,18 @@ def _grouped(patterns: Sequence[Pattern]) -> Iterable[_Group]:
 
 def _group(patterns: Sequence[Pattern]) -> Iterable[_Group]:
     """One program of all of them; two where it would be too large."""
-    limit = max(pattern.limit for pattern in patterns)
-    if len(patterns) == 1:
-        yield _Group(patterns[0].main, patterns[0].begin, limit)
-        return
-    memory = _DETECTOR_MEMORY
+    begins = [f"(?:{pattern.open})" for pattern in patterns if pattern.open is not None]
     try:
-        main = _compiled("|".join(f"(?:{pattern.whole})" for pattern in patterns), memory)
-        open_ = [f"(?:{pattern.open})" for pattern in patterns if pattern.open is not None]
-        begin = _compiled(_at_the_end("|".join(open_)), memory) if open_ else None
+        main = _compiled("|".join(f"(?:{pattern.whole})" for pattern in patterns), _DETECTOR_MEMORY)
+        begin = _compiled(_at_the_end("|".join(begins)), _DETECTOR_MEMORY) if begins else None
     except BadPattern:
+        if len(patterns) == 1:
+            raise
         half = len(patterns) // 2
         yield from _group(patterns[:half])
         yield from _group(patterns[half:])
         return
-    yield _Group(main, begin, limit)
+    yield _Group(main, begin, max(pattern.limit for pattern in patterns))
 
 
 class View:
@@ -279,14 +276,16 @@ class PatternStream:
         return consumed if self._low == view.end else view.start(self._low)
 
     def _anything(self) -> bool:
-        view = self._view
-        start, size = self._low - view.first, len(view.data)
-        return any(
-            group.main.Match(_ANYWHERE, view.data, start, size)[0] != _NOWHERE
-            for group in self._patterns.groups
-        )
+        """Whether there is a match of any pattern."""
+        data = self._view.data
+        start, size = self._low - self._view.first, len(data)
+        for group in self._patterns.groups:  # noqa: SIM110 (a generator costs as much as the search)
+            if group.main.Match(_ANYWHERE, data, start, size)[0] != _NOWHERE:
+                return True
+        return False
 
     def _first_open(self) -> int:
+        """The first byte from which the end of the text may be the beginning of a match of any pattern."""
         low = self._view.end
         for group in self._patterns.groups:
             low = min(low, _open_from(self._view, group.begin, self._low, group.limit))
