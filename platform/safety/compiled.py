@@ -35,7 +35,6 @@ __all__ = [
 ]
 
 CANARY_PIECE: Final = 12  # letters of a canary in a row that give it away
-_CANARY_STEP: Final = 4
 _CANARY_RULE: Final = Rule(
     id="canary", kind=Kind.CANARY, category="canary", severity=Severity.CRITICAL, action_out=Action.BLOCK
 )
@@ -354,7 +353,10 @@ class Guard:
 
 @lru_cache(maxsize=256)
 def _canary_bank(canaries: tuple[str, ...]) -> Bank:
-    """Canaries in every disguise: in any gaps and case, in pieces, backwards, and in base64, hex and rot13."""
+    """Canaries in every disguise: in any gaps and case, in pieces, backwards, and in base64, hex and rot13.
+
+    About 2 ms for one of 32 characters, once.
+    """
     words = {form for canary in canaries for form in _canary_forms(canary)}
     return Bank(Words(((word, 0) for word in sorted(words)), any_gaps=True), frozenset({0}))
 
@@ -369,5 +371,4 @@ def _canary_forms(canary: str) -> Iterable[str]:
     for form, factor in forms:
         letters = folded(form).text
         size = min(len(letters), int(CANARY_PIECE * factor))
-        starts = {*range(0, len(letters) - size, _CANARY_STEP), len(letters) - size}
-        yield from (letters[start : start + size] for start in starts if size > 0)
+        yield from (letters[start : start + size] for start in range(len(letters) - size + 1) if size)
