@@ -47,6 +47,7 @@ SURE_LOOKALIKES: Final = 5
 SCRIPT_CONTEXT: Final = 32  # letters before a hit that tell which script the text is in
 
 _MORE: Final = 256  # flag in a value: longer words begin with this one
+_MOST_LOOKED_AT: Final = 50  # words; where more begin alike, some are taken to have no gap
 # All flags of a letter that no gap is before.
 _GAPLESS: Final = bytes(flag for flag in range(64) if not flag & GAP)
 _SOFT_OWN: Final = 1
@@ -158,6 +159,15 @@ class Words:
     def entries(self, value: int) -> tuple[Entry, ...]:
         """All words with the letters of an automaton's value."""
         return self._kinds[value >> 9]
+
+    def may_begin_bare(self, key: str) -> bool:
+        """Whether some of the words that begin with these letters has no gap of its own within them."""
+        if not key.isascii() or self.any_gaps or not len(self.gapped) or self.gapped.match(key):
+            return True
+        for looked, value in enumerate(self.automaton.values(key), start=1):
+            if looked > _MOST_LOOKED_AT or any(entry.gaps is None for entry in self.entries(value)):
+                return True
+        return False
 
     def stream(self, letters: Letters) -> WordStream:
         """The state of one stream, over `letters` that other automata may share."""
@@ -361,7 +371,7 @@ class WordStream:
         if letters.ats[-1] - letters.ats[a] >= MAX_SPAN or (words.whole_words and not self._begins_word(a)):
             return False
         bare = letters.gap == NONE and not letters.flags[a + 1 :].strip(_GAPLESS)
-        return bare or self._gaps_may_fit(a)
+        return words.may_begin_bare(key) if bare else self._gaps_may_fit(a)
 
     def _gaps_may_fit(self, a: int) -> bool:
         """Whether some word may have its gaps where the letters from `a` on have theirs, or a disguise."""
@@ -383,24 +393,29 @@ class WordStream:
                 continue
             elif gap == JOINT and self._begins_token(a):
                 disguised = True
+            elif not disguised and not self._own_gap_may_be(a, place):
+                return False
             else:
                 own = True
-        if not own:
-            return True
-        if disguised:
-            return len(self._words.gapped) > 0
-        before, gap = self._with_gaps(a)
-        # Blanks at the end may still become hard punctuation.
-        ends = {"": ("",), " ": (" ", ","), ",": (",",)}[gap]
-        return any(self._words.gapped.match(encoded(before + end)) for end in ends)
+        return not (own and disguised) or len(self._words.gapped) > 0
 
-    def _with_gaps(self, a: int) -> tuple[str, str]:
-        """The letters from `a` on with the gaps between them, and the gap after them."""
+    def _own_gap_may_be(self, a: int, place: int) -> bool:
+        """Whether some word begins with the letters from `a` to before `place` and has a gap of its own there."""
+        before, gap = self._with_gaps(a, place)
+        # Blanks at the end may still become hard punctuation.
+        may_grow = gap == " " and place == len(self.letters.flags)
+        return any(
+            self._words.gapped.match(encoded(before + end)) for end in ((" ", ",") if may_grow else (gap,))
+        )
+
+    def _with_gaps(self, a: int, stop: int) -> tuple[str, str]:
+        """The letters from `a` to before `stop` with the gaps between them, and the gap after them."""
         letters = self.letters
         text, flags = letters.text, letters.flags
         parts = [text[a]]
-        for place in range(a + 1, len(text)):
+        for place in range(a + 1, stop):
             gap = flags[place] & GAP
             parts.append(_sign(gap == HARD, gap > 0, flags[place - 1], flags[place]))
             parts.append(text[place])
-        return "".join(parts), _sign(letters.gap == HARD, letters.gap > 0, flags[-1], flags[-1])
+        gap, after = (flags[stop] & GAP, flags[stop]) if stop < len(flags) else (letters.gap, flags[-1])
+        return "".join(parts), _sign(gap == HARD, gap > 0, flags[stop - 1], after)

@@ -69,7 +69,7 @@ def test_a_word_is_found(text: str) -> None:
         "a sad song",
         "therapist",
         "forbiddenphrase",
-        "forbidden. Phrase",
+        "forbidden, phrase",
         "hello world",
         "站在舞台，独自表演",
         "他被炸，弹药",
@@ -153,9 +153,8 @@ def test_gaps_are_looked_through_up_to_their_bound(gap: str, most: int) -> None:
         "sat ",
         "The cat sat on the mat. ",
         "好的，",
-        "as s.",
-        "bo mb",
-        "炸，",
+        "as so.",
+        "他炸，",
         "therap ",
         "foo-",
     ],
@@ -178,15 +177,15 @@ def test_text_that_cannot_be_a_word_is_not_held(text: str) -> None:
         ("炸", 1),
         ("炸 ", 2),
         ("bo\u200b", 3),
-        ("bomb", 0),
+        ("bomb", 4),
+        ("as s.", 2),
+        ("bo mb", 1),
         ("a b o ", 4),
         ("therap", 0),
     ],
 )
 def test_text_is_held_from_where_a_word_may_have_begun(text: str, held: int) -> None:
-    listed = guard(words("bombs", "炸弹", "the rapist"), words("bomb"))
-    if text == "bomb":
-        listed = guard(words("bomb"))
+    listed = guard(words("bomb", "bombs", "炸弹", "the rapist", "assassin", "satan"))
     assert held_after(listed, text) == held
 
 
