@@ -94,6 +94,7 @@ class Words:
         """
         self.whole_words = whole_words
         self.any_gaps = any_gaps
+        self.literal = literal
         self.read: Callable[[str], Character] = as_literal if literal else character
         self._kinds: list[tuple[Entry, ...]] = []
         self._known: dict[tuple[Entry, ...], int] = {}
@@ -162,8 +163,16 @@ class Words:
 
     def may_begin_bare(self, key: str) -> bool:
         """Whether some of the words that begin with these letters has no gap of its own within them."""
-        if not key.isascii() or self.any_gaps or not len(self.gapped) or self.gapped.match(key):
-            return True
+        if (
+            self.literal
+            or self.any_gaps
+            or not key.isascii()
+            or not len(self.gapped)
+            or self.gapped.match(key)
+        ):
+            return (
+                True  # beside dense letters, which signs are in a literal word, a word's own gap may be none
+            )
         for looked, value in enumerate(self.automaton.values(key), start=1):
             if looked > _MOST_LOOKED_AT or any(entry.gaps is None for entry in self.entries(value)):
                 return True

@@ -101,7 +101,8 @@ class Character(NamedTuple):
 
     kind: int
     folded: str  # its letters; empty unless kind is LETTER or DENSE
-    flags: int  # IS_DENSE, LOOKALIKE, FOREIGN
+    flags: int  # of the first letter: IS_DENSE, LOOKALIKE, FOREIGN
+    more: bytes = b""  # of the other letters, for the few code points that have several
 
 
 def _within(code: int, ranges: tuple[tuple[int, int], ...]) -> bool:
@@ -182,15 +183,20 @@ def _read(character: str) -> Character:
         return Character(HIDDEN, "", 0)
     folded = _fold(character)
     if folded:
-        if _within(ord(folded[0]), _DENSE):
-            return Character(DENSE, folded, IS_DENSE)
-        if unicodedata.name(character, "").startswith(_SCRIPTS):
-            return Character(LETTER, folded, LOOKALIKE if folded.isascii() else FOREIGN)
-        return Character(LETTER, folded, 0)
+        foreign = unicodedata.name(character, "").startswith(_SCRIPTS)
+        flags = bytes(_flags_of(letter, foreign=foreign) for letter in folded)
+        return Character(DENSE if flags[0] & IS_DENSE else LETTER, folded, flags[0], flags[1:])
     first = unicodedata.normalize("NFKD", character).strip()[:1]
     if first in _HARD or character in _HARD or category in _HARD_CATEGORIES:
         return Character(HARD, "", 0)
     return Character(JOINT, "", 0)
+
+
+def _flags_of(letter: str, *, foreign: bool) -> int:
+    """Of one folded letter: the same whether it was written by itself or in a sign such as `㋀`."""
+    if _within(ord(letter), _DENSE):
+        return IS_DENSE
+    return (LOOKALIKE if letter.isascii() else FOREIGN) if foreign else 0
 
 
 class _Characters(dict[str, Character]):
@@ -211,6 +217,10 @@ def character(point: str) -> Character:
     return _CHARACTERS[point]
 
 
+def _as_sign(text: str) -> Character:
+    return Character(DENSE, text, IS_DENSE, bytes([IS_DENSE]) * (len(text) - 1))
+
+
 class _Literals(dict[str, Character]):
     """The same where signs count as letters."""
 
@@ -218,7 +228,7 @@ class _Literals(dict[str, Character]):
         read = _CHARACTERS[point]
         if read.kind in (JOINT, HARD) and point not in _LINES:
             plain = unicodedata.normalize("NFKC", point)
-            read = Character(DENSE, plain if plain.strip() else point, IS_DENSE)
+            read = _as_sign(plain if plain.strip() else point)
         if len(self) < _CACHED:
             self[point] = read
         return read
@@ -298,14 +308,14 @@ class Letters:
         letters = ""
         gap, read = self.gap, self._read
         for point in piece:
-            kind, folded, flags = read(point)
+            kind, folded, flags, more = read(point)
             if kind <= DENSE:
                 letters += folded
                 self.ats.append(at)
                 self.flags.append(gap | flags)
-                if len(folded) > 1:
-                    self.ats.extend([at] * (len(folded) - 1))
-                    self.flags.extend(bytes([flags]) * (len(folded) - 1))
+                if more:
+                    self.ats.extend([at] * len(more))
+                    self.flags.extend(more)
                 gap = self._visible = self._hidden = 0
             else:
                 gap = self._widened(gap, kind)

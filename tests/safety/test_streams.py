@@ -125,7 +125,7 @@ RULES = st.lists(
     min_size=1,
     max_size=4,
 )
-TEXT = st.text("aabbc ABа.-,_\n炸弹彈\u200b\u0301ａ😀В1ж，", max_size=40)
+TEXT = st.text("aabbc ABа.-,_\n炸弹彈\u200b\u0301ａ😀В1ж，㋀月", max_size=40)
 
 
 @settings(max_examples=examples(300))
@@ -148,6 +148,24 @@ def test_every_cut_gives_the_same_text_and_the_same_verdicts(
     for point in text:
         left += transducer.feed(point).text
         assert expected.text.startswith(left)
+    assert streamed(found, list(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("term", "text"),
+    [
+        (", aa ", "b， ,aab"),
+        ("c ,b", "c ，b"),
+        ("1月 abc", "㋀ abc"),
+        ("$ x", "a $x"),
+        ("a， b", "a , b"),
+        ("ab 炸", "xab炸"),
+    ],
+)
+def test_gaps_of_a_word_are_held_over_too(term: str, text: str) -> None:
+    found = guard(words(term, action=Action.BLOCK))
+    expected = whole(found, text)
+    assert expected.refused is not None
     assert streamed(found, list(text)) == expected
 
 
