@@ -127,6 +127,8 @@ class Compiled:
         self.banks = tuple(banks)
         self.labels = tuple(labels)
         self.score = detectors.score
+        order = {entity: place for place, entity in enumerate(detectors.recognisers)}
+        self.orders = tuple(order.get(rule.entity, 0) for rule in rule_set.rules)
         self.ids = frozenset(rule.id for rule in rule_set.rules)
         self.plain = {
             direction: tuple(rule.action(direction) for rule in rule_set.rules) for direction in Direction
@@ -320,7 +322,8 @@ class Guard:
                 effects.append(None)
                 continue
             written = rule.replacement if action is Action.REPLACE else compiled.labels[place]
-            effects.append(Effect(rule, compiled.rule_set.version, action, written, (number, place)))
+            order = compiled.orders[place]
+            effects.append(Effect(rule, compiled.rule_set.version, action, written, (number, place), order))
         self._effects[number, direction] = effects
         return effects
 

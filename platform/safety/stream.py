@@ -42,6 +42,7 @@ class Effect(NamedTuple):
     action: Action
     written: str  # instead of a match
     rank: tuple[int, int]  # among rules that match the same text: set, then place in it
+    order: int = 0  # of a recogniser among all of them
 
 
 class Search(Protocol):
@@ -73,6 +74,10 @@ class _Span(NamedTuple):
     effect: Effect
 
 
+def _by_rank(span: _Span) -> tuple[int, int, tuple[int, int], int]:
+    return -span.effect.action.strictness, span.effect.order, span.rank, span.start
+
+
 class Transducer:
     """One stream. Not shared: one feeds it. Remembers at most about 40,000 code points, ordinarily a few."""
 
@@ -86,7 +91,8 @@ class Transducer:
         self._left = 0  # code points that have left, or will never
         self._kept = ""  # the others
         self._spans: list[_Span] = []
-        self._covered: dict[object, tuple[int, int]] = {}  # end and strictness of the last match of a rule
+        self._personal: list[_Span] = []  # personal data, of which the better of two that overlap counts
+        self._covered: dict[tuple[int, int], int] = {}  # end of the last match of a rule
         self._open: tuple[int, int, Effect] | None = (
             None  # matches that are masked as one: start, end, effect
         )
@@ -111,8 +117,9 @@ class Transducer:
         return self._guarded("", final=True)
 
     def add(self, start: int, end: int, score: int, effect: Effect) -> None:
-        """A match that something else found in a text that is about to be fed."""
-        heapq.heappush(self._spans, _Span(start, -end, effect.rank, score, effect))
+        """A match that was found, here or by something that looked at a text that is about to be fed."""
+        spans = self._personal if effect.rule.kind is Kind.PII else self._spans
+        heapq.heappush(spans, _Span(start, -end, effect.rank, score, effect))
 
     def _guarded(self, piece: str, *, final: bool) -> Checked:
         if self._broken:
@@ -128,7 +135,7 @@ class Transducer:
         if not final and len(piece) <= BLOCK and self._refused is None:
             self._take(piece)
             wait = self._look(final=False)
-            if not self._spans and self._open is None:
+            if not self._spans and not self._personal and self._open is None:
                 return self._nothing_found(wait)
             return self._checked(wait)
         text: list[str] = []
@@ -184,6 +191,8 @@ class Transducer:
 
     def _settle(self, wait: int, text: list[str], verdicts: list[Verdict]) -> None:
         """Decide about everything before `wait`."""
+        if self._personal:
+            wait = self._sort_out(wait)
         spans = self._spans
         while spans and spans[0].start < wait:
             span = heapq.heappop(spans)
@@ -203,15 +212,38 @@ class Transducer:
             self._close(text)
         self._release(wait if self._open is None else self._open[0], text)
 
+    def _sort_out(self, wait: int) -> int:
+        """Of personal data that overlaps, hand on what comes first by rank. The place from which it is too early.
+
+        A card is not a telephone number, whichever is longer: recognisers are ranked, and each piece of text is one
+        thing. What is stricter is never given up for what is milder.
+        """
+        personal = self._personal
+        while personal and personal[0].start < wait:
+            first = personal[0].start
+            together: list[_Span] = []
+            end = first + 1
+            while personal and personal[0].start < min(end, wait, first + MAX_GROUP):
+                span = heapq.heappop(personal)
+                together.append(span)
+                end = max(end, -span.minus_end)
+            if wait < min(end, first + MAX_GROUP):
+                for span in together:
+                    heapq.heappush(personal, span)
+                return first
+            kept: list[_Span] = []
+            for span in sorted(together, key=_by_rank):
+                if not any(span.start < -other.minus_end and other.start < -span.minus_end for other in kept):
+                    kept.append(span)
+            for span in kept:
+                heapq.heappush(self._spans, span)
+        return wait
+
     def _is_covered(self, span: _Span) -> bool:
-        """Whether it lies inside another match of the same rule, or of personal data of the same set."""
-        effect = span.effect
-        key = effect.rank[0] if effect.rule.kind is Kind.PII else effect.rank
-        strictness = effect.action.strictness
-        end, before = self._covered.get(key, (-1, -1))
-        if -span.minus_end <= end and strictness <= before:
+        """Whether it lies inside another match of the same rule."""
+        if -span.minus_end <= self._covered.get(span.rank, -1):
             return True
-        self._covered[key] = (-span.minus_end, strictness)
+        self._covered[span.rank] = -span.minus_end
         return False
 
     def _verdict(self, span: _Span) -> Verdict:
@@ -239,6 +271,7 @@ class Transducer:
         self._refused = verdict
         self._kept = ""
         self._spans.clear()
+        self._personal.clear()
 
     def _edit(self, span: _Span, text: list[str]) -> None:
         """The match is not to leave as it is."""
