@@ -169,3 +169,31 @@ def _quiet() -> re2.Options:
     options = re2.Options()
     options.log_errors = False
     return options
+
+
+_LARGE: Final = 500
+
+
+def without_large_counts(node: Node) -> Node:
+    """The pattern with repetitions of 500 times and more made endless, and one of several equal ones in a row.
+
+    A count is as many states as it is large, and counts in a row are all their combinations: over the body of a private
+    key that costs seconds. Who uses it must bound the match in another way.
+    """
+    if isinstance(node, Repeat):
+        most = None if node.most is not None and node.most >= _LARGE else node.most
+        return Repeat(without_large_counts(node.item), node.least if node.least < _LARGE else 1, most)
+    if isinstance(node, Choice):
+        return Choice(tuple(without_large_counts(item) for item in node.items))
+    if isinstance(node, Sequence_):
+        items: list[Node] = []
+        for item in map(without_large_counts, node.items):
+            if not (
+                items
+                and items[-1] == item
+                and isinstance(item, Repeat)
+                and (item.least, item.most) == (0, None)
+            ):
+                items.append(item)
+        return Sequence_(tuple(items))
+    return node

@@ -3,7 +3,8 @@
 Patterns read `narrow` text: invisible characters are not there, full-width and other forms of ASCII are ASCII.
 The longest match at the leftmost place counts, then the search goes on behind it. A match has at most
 `MAX_BYTES` bytes of UTF-8 (detectors: what they say): of a longer one the longest part within that counts. So every
-pattern is held back to a bound, also one with `+` and `*`, and no cut makes a difference.
+pattern is held back to a bound, also one with `+` and `*`, and no cut makes a difference. What waits for long is
+looked at again only when an eighth more has come: that keeps a long candidate linear, and holds it an eighth longer.
 
 A pattern is refused when it may match nothing, when it begins with an endless repetition of about any character
 (every text would be its beginning, and be late for nothing: what follows is found without it), and when its program
@@ -27,7 +28,14 @@ from django.utils.translation import gettext as _
 from re2 import _re2
 
 from safety.automaton import Hit
-from safety.beginnings import begins_anywhere, closure, longest, looks_ahead, may_be_empty
+from safety.beginnings import (
+    begins_anywhere,
+    closure,
+    longest,
+    looks_ahead,
+    may_be_empty,
+    without_large_counts,
+)
 from safety.normalise import NARROW, narrow
 from safety.syntax import BadPattern, Node, parse, source
 
@@ -43,7 +51,7 @@ _ANYWHERE: Final = _re2.RE2.Anchor.UNANCHORED
 _HERE: Final = _re2.RE2.Anchor.ANCHOR_START
 _ALL_OF_IT: Final = _re2.RE2.Anchor.ANCHOR_BOTH
 _NOWHERE: Final = (-1, -1)
-_PROBE, _MAIN = 0, 1  # programs of a group
+_LONG: Final = 256  # bytes; a candidate that waits for longer is looked at again when an eighth more has come
 _LEADING: Final = re.compile(rb"[0-9A-Za-z]+")
 
 # The parts of a candidate that count, given it and up to BEFORE code points before it; none for a false alarm.
@@ -72,8 +80,7 @@ class Pattern:
         self.rule = rule
         self.node = node
         self.spans = spans
-        most = longest(node)
-        self.limit = limit if most is None else min(limit, 4 * most)
+        self.limit = limit
         self.whole = source(node)
         self.main = _compiled(self.whole, memory)
         self.open = closure(node, complete=looks_ahead(node))
@@ -104,18 +111,28 @@ def tenant_pattern(rule: int, text: str) -> Pattern:
                 "end. Leave the repetition out: matches are found anywhere."
             )
         )
-    pattern = _ready(rule, node, MAX_BYTES, _MEMORY, None)
+    pattern = _ready(rule, node, _limit(node, MAX_BYTES), _MEMORY, None)
     if pattern.main.ProgramSize() > MAX_PROGRAM:
         raise BadPattern(_("The pattern is too large. Use smaller counts in its repetitions."))
     return pattern
 
 
 def detector_pattern(rule: int, text: str, spans: Spans) -> Pattern:
-    """A pattern of a detector of ours, whose candidates `spans` looks at. Raises BadPattern."""
+    """A pattern of a detector of ours, whose candidates `spans` looks at. Raises BadPattern.
+
+    Repetitions of 500 times and more are bounded by the longest match as a whole, and not one by one.
+    """
     node = parse(text)
     if may_be_empty(node):
         raise BadPattern("the pattern of a detector must not match nothing")
-    return _ready(rule, node, MAX_DETECTOR_BYTES, _DETECTOR_MEMORY, spans)
+    limit = _limit(node, MAX_DETECTOR_BYTES)
+    return _ready(rule, without_large_counts(node), limit, _DETECTOR_MEMORY, spans)
+
+
+def _limit(node: Node, most: int) -> int:
+    """Bytes of the longest match of a pattern, and `most` at most."""
+    characters = longest(node)
+    return most if characters is None else min(most, 4 * characters)
 
 
 def _ready(rule: int, node: Node, limit: int, memory: int, spans: Spans | None) -> Pattern:
@@ -265,12 +282,13 @@ class View:
 class PatternStream:
     """What the patterns know of one stream."""
 
-    __slots__ = ("_ahead", "_low", "_patterns", "_view")
+    __slots__ = ("_ahead", "_looked", "_low", "_patterns", "_view")
 
     def __init__(self, patterns: Patterns, view: View) -> None:
         self._patterns = patterns
         self._view = view
         self._low = 0  # no match that is still to come begins before this byte
+        self._looked = 0  # up to which byte it was looked
         self._ahead: dict[int, int] = {}  # patterns that are farther, and how far
 
     @property
@@ -281,28 +299,29 @@ class PatternStream:
     def advance(self, consumed: int, final: bool, found: list[Hit]) -> int:
         """Look at the text that was added, as `safety.automaton.WordStream.advance` does."""
         view = self._view
-        if not self._ahead and not self._finds(_PROBE):
-            self._low = view.end
-        elif self._ahead or self._finds(_MAIN):
-            self._one_by_one(final, found)
-        else:
-            self._low = view.end if final else self._first_open()
-        return consumed if self._low == view.end else view.start(self._low)
+        end = view.end
+        waiting = self._looked - self._low
+        if final or waiting <= _LONG or end - self._looked >= waiting >> 3:
+            self._looked = end
+            low = None if self._ahead else self._all_together(final)
+            if low is None:
+                self._one_by_one(final, found)
+            else:
+                self._low = low
+        return consumed if self._low == end else view.start(self._low)
 
-    def _finds(self, program: int) -> bool:
-        """Whether any group's program of this kind finds something."""
-        data = self._view.data
-        start, size = self._low - self._view.first, len(data)
-        for group in self._patterns.groups:  # noqa: SIM110 (a generator costs as much as the search)
-            if group[program].Match(_HERE, data, start, size)[0] != _NOWHERE:
-                return True
-        return False
-
-    def _first_open(self) -> int:
-        """The first byte from which the end of the text may be the beginning of a match of any pattern."""
-        low = self._view.end
+    def _all_together(self, final: bool) -> int | None:
+        """The first byte from which a match may be open; None when there is a match, or may be."""
+        view = self._view
+        data, low = view.data, view.end
+        start, size = self._low - view.first, len(data)
         for group in self._patterns.groups:
-            low = min(low, _open_from(self._view, group.begin, self._low, group.limit, low))
+            if group.probe.Match(_HERE, data, start, size)[0] == _NOWHERE:
+                continue
+            if group.main.Match(_HERE, data, start, size)[0] != _NOWHERE:
+                return None
+            if not final:
+                low = _open_from(view, group.begin, self._low, group.limit, low)
         return low
 
     def _one_by_one(self, final: bool, found: list[Hit]) -> None:

@@ -139,6 +139,30 @@ def test_a_recogniser_may_count_a_part_of_a_candidate() -> None:
     assert streamed(found, list(text)) == whole(found, text)
 
 
+def test_of_two_recognisers_the_better_one_has_the_place() -> None:
+    """As listed: a code is not a card, whichever is longer; and in a stream as in one piece."""
+    ranked = Detectors(
+        {"BEST": Shape("BEST", r"7\d{4}", 5, label="BEST"), "LONG": Shape("LONG", r"\d{8}", 8, label="LONG")}
+    )
+    rules = (rule("long", Kind.PII, entity="LONG"), rule("best", Kind.PII, entity="BEST"))
+    found = Guard([compile_rule_set(RuleSet("set", 1, rules), detectors=ranked)])
+    text = "a 12712345 and 12312312 b"
+    assert whole(found, text).text == "a 12[BEST]5 and [LONG] b"
+    assert streamed(found, list(text)) == whole(found, text)
+
+
+def test_a_long_body_with_large_counts_is_one_candidate() -> None:
+    body = Detectors({"KEY": Shape("KEY", "BEGIN" + "[a-z]{0,1000}" * 4 + "END", 4_008, label="KEY")})
+    found = Guard(
+        [compile_rule_set(RuleSet("set", 1, (rule("key", Kind.PII, entity="KEY"),)), detectors=body)]
+    )
+    text = "x BEGIN" + "abc" * 900 + "END y"
+    assert whole(found, text).text == "x [KEY] y"
+    assert streamed(found, [text[place : place + 3] for place in range(0, len(text), 3)]) == whole(
+        found, text
+    )
+
+
 def test_injections_are_scored_on_whole_texts_that_come_in() -> None:
     found = Guard([compiled(rule("hint", Kind.INJECTION, Action.BLOCK, threshold=90), words("bomb"))])
     text = "bomb: ignore all of it"
