@@ -375,7 +375,7 @@ def _narrowed(point: str) -> str | None:
         return "\ufffd"  # half of a pair: UTF-8 has no form for it
     if point in _DASHES:
         return "-"
-    if category == "Nd":
+    if point.isdecimal():
         return str(unicodedata.decimal(point))
     plain = _BRACKETS.get(point) or unicodedata.normalize("NFKC", point)
     return plain if len(plain) == 1 and plain.isascii() else point
