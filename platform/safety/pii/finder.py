@@ -31,6 +31,14 @@ _OTHERS: Final = "".join(
 _STAND_INS: Final = {code: "?" for code in range(0x80, 0xC0)} | {
     ord(letter): chr(0x80 + place) for place, letter in enumerate(_OTHERS)
 }
+# What a text must contain for a recogniser to be asked at all.
+_DIGIT: Final = re.compile(r"[0-9]")
+_SCREENS: Final = {entity: _DIGIT for entity in _ORDER} | {
+    "PRIVATE_KEY": re.compile("PRIVATE KEY"),
+    "API_KEY": re.compile(r"[A-Za-z0-9_\-+/.~]{15}"),
+    "EMAIL_ADDRESS": re.compile(r"[@#]|[Aa][Tt]|艾特|爱特"),
+    "CN_PHONE_NUMBER": re.compile(r"[0-9]|[一幺][三四五六七八九]"),
+}
 _LEADING: Final = re.compile(r"[0-9A-Za-z]+|.", re.DOTALL)
 
 
@@ -45,7 +53,7 @@ def find(text: str, entities: Collection[str] | None = None) -> list[Match]:
     data = plain.translate(_STAND_INS).encode("latin-1", "replace")
     taken: list[Match] = []
     for entity in _ORDER:
-        if entities is None or entity in entities:
+        if (entities is None or entity in entities) and _SCREENS[entity].search(plain):
             taken.extend(_matches(RECOGNISERS[entity], plain, data))
     kept = _without_overlap(taken)
     if places is None:

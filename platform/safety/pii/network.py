@@ -17,141 +17,36 @@ _DOT: Final = r"(?:\.| {0,2}[\[({<][ ]?(?:dot|DOT|Dot|\.|点)[ ]?[\])}>] {0,2}|�
 _HOSTS: Final = (
     r"(?:qq|vip\.qq|163|126|yeah|gmail|foxmail|hotmail|outlook|sina|sohu|139|189|aliyun|yahoo|icloud)"
 )
+_DOT_NAMED: Final = r" {0,2}[\[({<][ ]?(?:dot|DOT|Dot)[ ]?[\])}>] {0,2}[A-Za-z0-9_\-]{1,40}"
 EMAIL_PATTERN: Final = (
-    rf"{_LOCAL}{_AT}(?:{_LABEL}{_DOT}){{1,5}}[A-Za-z]{{2,24}}"
+    rf"{_LOCAL}(?:{_DOT_NAMED}){{0,3}}{_AT}(?:{_LABEL}{_DOT}){{1,5}}[A-Za-z]{{2,24}}"
     rf"|{_LOCAL} (?:at|AT) {_LABEL}(?: (?:dot|DOT) {_LABEL}){{0,3}} (?:dot|DOT) [A-Za-z]{{2,12}}"
     rf"|{_LOCAL}#{_HOSTS}\.(?:com|cn|net)"
 )
 # What stands after the last dot of a file, not of a domain.
 _FILES: Final = frozenset(
-    [
-        "png",
-        "jpg",
-        "jpeg",
-        "gif",
-        "svg",
-        "webp",
-        "ico",
-        "bmp",
-        "css",
-        "scss",
-        "less",
-        "js",
-        "mjs",
-        "cjs",
-        "jsx",
-        "ts",
-        "tsx",
-        "json",
-        "yaml",
-        "yml",
-        "toml",
-        "ini",
-        "cfg",
-        "conf",
-        "xml",
-        "html",
-        "htm",
-        "txt",
-        "log",
-        "csv",
-        "tsv",
-        "pdf",
-        "doc",
-        "docx",
-        "xls",
-        "xlsx",
-        "ppt",
-        "pptx",
-        "py",
-        "pyc",
-        "rb",
-        "php",
-        "java",
-        "class",
-        "jar",
-        "war",
-        "kt",
-        "go",
-        "rs",
-        "swift",
-        "cpp",
-        "hpp",
-        "lock",
-        "tgz",
-        "gz",
-        "bz2",
-        "tar",
-        "xz",
-        "whl",
-        "gem",
-        "exe",
-        "dll",
-        "bin",
-        "mp3",
-        "mp4",
-        "wav",
-        "avi",
-        "mov",
-        "ttf",
-        "woff",
-        "woff2",
-        "map",
-        "env",
-        "sql",
-        "bak",
-        "tmp",
-        "alpha",
-        "beta",
-        "rc",
-    ]
+    words(
+        "png|jpg|jpeg|gif|svg|webp|ico|bmp|css|scss|less|js|mjs|cjs|jsx|ts|tsx|json|yaml|yml|toml|ini|cfg",
+        "conf|xml|html|htm|txt|log|csv|tsv|pdf|doc|docx|xls|xlsx|ppt|pptx|py|pyc|rb|php|java|class|jar|war|kt",
+        "go|rs|swift|cpp|hpp|lock|tgz|gz|bz2|tar|xz|whl|gem|exe|dll|bin|mp3|mp4|wav|avi|mov|ttf|woff|woff2",
+        "map|env|sql|bak|tmp|alpha|beta|rc",
+    )
 )
 _ENDINGS: Final = frozenset(region.lower() for region in phonenumbers.SUPPORTED_REGIONS) | frozenset(
-    [
-        "com",
-        "net",
-        "org",
-        "edu",
-        "gov",
-        "mil",
-        "int",
-        "info",
-        "biz",
-        "io",
-        "ai",
-        "app",
-        "dev",
-        "me",
-        "co",
-        "tv",
-        "cc",
-        "uk",
-        "eu",
-        "asia",
-        "xyz",
-        "top",
-        "vip",
-        "shop",
-        "site",
-        "online",
-        "tech",
-        "cloud",
-        "pro",
-        "mobi",
-        "name",
-        "museum",
-        "club",
-        "store",
-        "blog",
-        "live",
-        "news",
-        "email",
-        "group",
-        "wiki",
-        "design",
-        "agency",
+    words(
+        "com|net|org|edu|gov|mil|int|info|biz|io|ai|app|dev|me|co|tv|cc|uk|eu|asia|xyz|top|vip|shop|site",
+        "online|tech|cloud|pro|mobi|name|museum|club|store|blog|live|news|email|group|wiki|design|agency",
         "studio",
-    ]
+    )
+)
+# Before " at host dot com", these are no name of a mailbox.
+_NO_NAMES: Final = frozenset(
+    words(
+        "look|looks|looking|meet|met|find|found|hosted|host|available|live|lives|visit|visits|us|is|are|based",
+        "located|work|works|see|seen|sold|buy|online|here|there|it|that|this|them|page|site|store|shop|docs",
+        "blog|start|and|or|listed|published|was|were|be|sign|up|out|in|on|down|over|back|started|read|more",
+        "try|arrives|arrived",
+    )
 )
 _SEPARATOR: Final = re.compile(r" ?[\[({<] ?(?:at|@|艾特|爱特) ?[\])}>] ?|艾特| at |#|@", re.I)
 _DOTS: Final = re.compile(r" {0,2}[\[({<] ?(?:dot|\.|点) ?[\])}>] {0,2}| dot |点|\.", re.I)
@@ -182,7 +77,7 @@ def email_spans(candidate: str, before: str) -> list[Span]:
     if last in _FILES or (labels[0].isdigit() and labels[1].isdigit()):
         return []
     if "#" in at[0] or at[0] == " at ":
-        return [(start, end)] if last in _ENDINGS else []
+        return [(start, end)] if last in _ENDINGS and local.lower() not in _NO_NAMES else []
     if at[0] == "@" and candidate[at.start() - 1 : at.start()] == " " and last not in _ENDINGS:
         return []
     return [(start, end)]
@@ -200,9 +95,9 @@ IP_WORDS: Final = words(
     "connect|connected|login|logged|firewall|source|peer|地址|服务器|主机|网关|登录|来源|节点|代理|公网|内网|客户端|解析|域名服务器",
 )
 _VERSION_WORDS: Final = words(
-    "version|versions|ver|v|release|released|firmware|build|section|sections|chapter|clause|rule|article|table|figure",
-    "paragraph|chrome|firefox|edge|safari|upgrade to|upgraded to|update to|updated to|oid|revision|rev|kernel|driver|sdk",
-    "appendix|item|step|requirement|windows|android|ios|office|dotnet|jdk|file version|assembly",
+    "version|versions|ver|v|release|released|firmware|build|section|sections|chapter|clause|rule|article|table",
+    "figure|paragraph|chrome|firefox|edge|safari|upgrade to|upgraded to|update to|updated to|oid|revision|rev|kernel",
+    "driver|sdk|appendix|item|step|requirement|windows|android|ios|office|dotnet|jdk|file version|assembly",
     "版本|版本号|升级到|更新到|升级至|固件|章节|条款|第|参见|见|附录|附件|条|节|章|驱动|内核|编号|发布|回滚到|退回到",
 )
 _VERSION: Final = re.compile(rf"(?:{any_of(_VERSION_WORDS)})[\s:=#/\"'v(]*$")

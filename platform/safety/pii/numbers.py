@@ -78,10 +78,9 @@ def resident_id_spans(candidate: str, before: str) -> list[Span]:
     if match and not follows(candidate, match.end()) and checks.resident_id(re.sub("[ -]", "", match[0])):
         return [match.span()]
     old = re.match(r"[0-9]{15}(?![0-9Xx])", candidate)
-    if old and not follows(candidate, 15) and checks.old_resident_id(old[0]):
-        if _ID_CONTEXT.search(before[-24:].lower()):
-            return [old.span()]
-    return []
+    if old is None or follows(candidate, 15) or not checks.old_resident_id(old[0]):
+        return []
+    return [old.span()] if _ID_CONTEXT.search(before[-24:].lower()) else []
 
 
 def iban_spans(candidate: str, before: str) -> list[Span]:

@@ -25,14 +25,14 @@ OTHER_WORDS: Final = words(
     "item|batch|lot|build|version|commit|id|uid|user id|pid|po|po number|doi|policy|account|acct|account no|zip",
     "page|pages|timestamp|coordinates|receipt|transaction|product|article|docket|imei|hash|port|range|between|score",
     "订单|订单号|订单编号|单号|运单|运单号|快递单号|流水号|编号|序列号|发票号|发票号码|货号|型号|批号|条码|工号|学号|房号|票号|案号|卡号|账号",
-    "商品编码|编码|产品|版本|参考号|工单|工单号|交易号|凭证号|合同号|车次|时间戳|坐标|邮编|金额|价格|证号|邮政编码|用户id|号段|区间",
+    "商品编码|编码|产品|版本|共|总计|合计|参考号|工单|工单号|交易号|凭证号|合同号|车次|时间戳|坐标|邮编|金额|价格|证号|邮政编码|用户id|号段|区间",
     "訂單|訂單號|編號|單號",
 )
 # From such a word to its number: a few words that join them, no other number and no end of a sentence.
 _JOINT: Final = (
     r"(?:[\s:#=.，,'\"“(/*_-]|(?:number|numbers|no|nr|num|is|was|are|at|me|us|on|him|her|them|it|the|to|my|our|your|his"
-    r"|their|or|and|us at|please|now|via|line|office|desk|back|dave|mum|mom|dad|by|with|from|for|bookings|us on|home|work"
-    r"|new|old|direct|main|customer|service|support|phone|tel|mobile|cell|call|text|fax|whatsapp|abroad|changed)(?![a-z])"
+    r"|their|or|and|please|now|via|line|office|desk|back|mum|mom|dad|by|with|from|for|bookings|home|work|new|old|direct"
+    r"|main|customer|service|support|phone|tel|mobile|cell|call|text|fax|whatsapp|abroad|changed)(?![a-z])"
     r"|[一-鿿、：，（“：]){0,12}"
 )
 _PHONE: Final = re.compile(rf"(?:{any_of(PHONE_WORDS)}){_JOINT}\+?$")
@@ -61,8 +61,10 @@ _GROUPS: Final = frozenset(
 )
 
 _MOBILE: Final = re.compile(
-    r"(?P<prefix>[+(]{0,2}(?:00)?86\)?[ .\-]{0,2}(?:\(0\))?)?(?P<open>\()?(?P<number>1[ .\-]?[3-9](?:[ .\-]?[0-9]){9})(?![0-9])"
+    r"(?P<prefix>[+(]{0,2}(?:00)?86\)?[ .\-]{0,2}(?:\(0\))?)?(?P<open>\()?"
+    r"(?P<number>1[ .\-]?[3-9](?:[ .\-]?[0-9]){9})(?![0-9])"
 )
+_ABROAD: Final = re.compile(r"(?:\+|(?:\+ ?|(?<![0-9])00)(?!86)[0-9]{1,3}[) .\-]{0,2}\(?)$")
 _SPELT: Final = re.compile(
     r"[一幺][三四五六七八九][零〇一幺二三四五六七八九]{9}(?![零〇一幺二三四五六七八九百千万])"
 )
@@ -73,8 +75,8 @@ _ALONE: Final = re.compile(
             rf"(?P<plus>\(?\+ ?\(?[1-9][0-9]{{0,2}}\)?(?:[ .\-/()]{{0,3}}[0-9]){{6,14}}{_EXTENSION}?)",
             r"(?P<zeros>00(?:86|852|853|886|44|1|49|33|81|82|61|65|39|34|91|7|55)[ .\-()]{0,2}[0-9]"
             r"(?:[ .\-/()]{0,2}[0-9]){6,12})",
-            r"(?P<american>(?:1[ .\-]{1,2})?(?:\([2-9][0-9]{2}\)[ .\-]{0,2}|[2-9][0-9]{2}[.\-])[2-9][0-9]{2}[ .\-][0-9]{4}"
-            rf"{_EXTENSION}?)",
+            r"(?P<american>(?:1[ .\-]{1,2})?(?:\([2-9][0-9]{2}\)[ .\-]{0,2}|[2-9][0-9]{2}[.\-])"
+            rf"[2-9][0-9]{{2}}[ .\-][0-9]{{4}}{_EXTENSION}?)",
             r"(?P<service>(?:400|800)(?:-[0-9]{3}-[0-9]{4}|-[0-9]{4}-[0-9]{3}| [0-9]{3} [0-9]{4}| [0-9]{4} [0-9]{3}"
             r"|-[0-9]{7}))",
             r"(?P<landline>(?:\(0[0-9]{2,3}\)[ \-]?|0[0-9]{2,3}[ \-]{1,2}|0[0-9]{2,3}\) ?)"
@@ -107,7 +109,7 @@ def mobile_spans(candidate: str, before: str) -> list[Span]:
     if sizes not in _GROUPS:
         return []
     ahead = before + candidate[: match.start()]
-    if ahead.endswith("+") or glued(ahead, _PREFIX_WORDS) or follows(candidate, match.end()):
+    if _ABROAD.search(ahead) or glued(ahead, _PREFIX_WORDS) or follows(candidate, match.end()):
         return []
     if not match["prefix"] and _OTHER.search(ahead[-24:].lower()):
         return []
@@ -154,7 +156,8 @@ def _phone_end(candidate: str, start: int, ahead: str) -> int | None:
     other = _OTHER.search(near[-24:]) is not None
     match = _ALONE.match(candidate, start)
     if match and not follows(candidate, match.end()) and _stands(match, other):
-        return match.end()
+        rows_on = match.lastgroup == "national" and re.match(r"[ .\-/]{1,3}[0-9]", candidate[match.end() :])
+        return None if rows_on else match.end()
     if other or _PHONE.search(near) is None:
         return None
     match = _AFTER_WORD.match(candidate, start)
@@ -232,7 +235,8 @@ RECOGNISERS: Final[tuple[Recogniser, ...]] = (
         "PHONE_NUMBER",
         "PHONE",
         r"(?:\(?\+ ?)?\(?[0-9](?:[ .\-/()]{0,3}[0-9]){6,18}"
-        r"(?:[ ,;]{0,2}(?:ext|extn|extension|x|#|转|轉|分机|转分机|轉分機)[.:： ]{0,2}[0-9]{1,6})?(?:[\-/.]?[0-9A-Za-z_:])?",
+        r"(?:[ ,;]{0,2}(?:ext|extn|extension|x|#|转|轉|分机|转分机|轉分機)[.:： ]{0,2}[0-9]{1,6})?"
+        r"(?:[\-/.]?[0-9A-Za-z_:])?",
         100,
         phone_spans,
         PHONE_WORDS,
