@@ -46,7 +46,7 @@ class Sighting(NamedTuple):
 
 
 def make(tenant: str, scope: str) -> str:
-    """The token of one tenant and scope (a request's or a conversation's id). The same arguments give the same token."""
+    """The token of one tenant and scope (a request's or a conversation's id): the same each time."""
     digest = keyed_digest("canary", f"{len(tenant)}:{tenant}:{scope}")
     number = int(digest, 16)
     letters = "".join(ALPHABET[number >> 5 * place & 31] for place in range(LETTERS))

@@ -110,9 +110,20 @@ def test_it_is_seen_in_disguise(step: str, part: str) -> None:
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    [("base64", "spaced"), ("reversed", "base64"), ("hex", "reversed"), ("rot13", "base64"), ("base64", "hex"), ("base64", "base64"),
-     ("percent", "base64"), ("escapes", "lines"), ("base64", "zero width"), ("hex", "full width"), ("reversed", "rot13")],
-)  # fmt: skip
+    [
+        ("base64", "spaced"),
+        ("reversed", "base64"),
+        ("hex", "reversed"),
+        ("rot13", "base64"),
+        ("base64", "hex"),
+        ("base64", "base64"),
+        ("percent", "base64"),
+        ("escapes", "lines"),
+        ("base64", "zero width"),
+        ("hex", "full width"),
+        ("reversed", "rot13"),
+    ],
+)
 def test_it_is_seen_in_one_disguise_over_another(first: str, second: str) -> None:
     assert canary.appears(STEPS[second][0](STEPS[first][0](TOKEN)), [TOKEN])
 

@@ -132,7 +132,8 @@ def _screen() -> Any:
 
 
 _TURN: Final = re.compile(
-    r"(?:^|\n)[ \t>*\-]{0,4}(?:\*\*|\[|<\|?)?(?:(?P<asked>user|human|用户|人类|提问者)|(?P<said>assistant|ai|chatbot|bot|gpt|助手|机器人|模型))"
+    r"(?:^|\n)[ \t>*\-]{0,4}(?:\*\*|\[|<\|?)?(?:(?P<asked>user|human|用户|人类|提问者)"
+    r"|(?P<said>assistant|ai|chatbot|bot|gpt|助手|机器人|模型))"
     r"(?: ?\d{1,4})?(?:\*\*|\]|\|?>)? ?[:：]",
     re.IGNORECASE,
 )
@@ -156,14 +157,20 @@ def _many_shot(text: str, untrusted: bool) -> Sign | None:
 
 
 _QUOTED: Final = re.compile(
-    r"\"[^\"\n]{4,600}\"|“[^”\n]{4,600}”|「[^」\n]{4,600}」|『[^』\n]{4,600}』|(?<![\w'])'[^'\n]{4,600}'(?!\w)|‘[^’\n]{4,600}’|`[^`\n]{4,600}`|```.{4,4000}?```|《[^》\n]{4,200}》",
+    r"\"[^\"\n]{4,600}\"|“[^”\n]{4,600}”|「[^」\n]{4,600}」|『[^』\n]{4,600}』|(?<![\w'])'[^'\n]{4,600"
+    r"}'(?!\w)|‘[^’\n]{4,600}’|`[^`\n]{4,600}`|```.{4,4000}?```|《[^》\n]{4,200}》",
     re.DOTALL,
 )
 _ABOUT: Final = re.compile(
-    r"\b(?:what (?:is|are|does|do|happens|makes)|explain|why|how (?:do|does|can|would|should|to)|examples?|difference|detect\w*|prevent\w*|defen[cds]\w*"
-    r"|mitigat\w*|protect\w*|research\w*|paper|lecture|course|article|blog|classif\w*|dataset|attack\w*|injections?|owasp|security|teach\w*|student\w*"
-    r"|unit test|regex|filter for|phrase|sentence|translate|grammar|meaning|quiz|workshop|slide|policy|train\w*|label\w*|review)\b"
-    r"|什么是|是什么意思|解释|为什么|如何|怎么|怎样|防御|防范|检测|识别|示例|例子|例如|课程|论文|翻译|分类|漏洞|安全|攻击|注入|标注|讲解|原理|测试用例|数据集|这句话|含义|正则",
+    r"\b(?:what (?:is|are|does|do|happens|makes)|explain|why|how (?:do|does|can|would"
+    r"|should|to)|examples?|difference|detect\w*|prevent\w*|defen[cds]\w*"
+    r"|mitigat\w*|protect\w*|research\w*|paper|lecture|course|article|blog|classif\w*"
+    r"|dataset|attack\w*|injections?|owasp|security|teach\w*|student\w*"
+    r"|unit test|regex|filter for|phrase|sentence|translate|grammar|meaning|quiz|workshop"
+    r"|slide|policy|train\w*|label\w*|review)\b"
+    r"|什么是|是什么意思|解释|为什么|如何|怎么|怎样|防御|防范|检测|识别|示例|例子"
+    r"|例如|课程|论文|翻译|分类|漏洞|安全|攻击|注入|标注|讲解|原理|测试用例|数据集"
+    r"|这句话|含义|正则",
     re.IGNORECASE,
 )
 QUOTED: Final = 0.45

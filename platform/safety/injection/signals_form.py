@@ -6,9 +6,11 @@ from typing import Final
 
 from safety.injection.signals import _MACHINE, _NOT_THE_USER, Signal
 
-_TOKEN: Final = (
-    r"(?:<\|(?:im_start|im_end|im_sep|system|user|assistant|end|eot_id|start_header_id|end_header_id|begin_of_text|endoftext"
-    r"|endofprompt|fim_\w+|channel|message|start|return|tool_call|begin▁of▁sentence|end▁of▁sentence)\|>|<｜[^｜]{1,30}｜>"
+_CONTROL: Final = (
+    r"(?:<\|(?:im_start|im_end|im_sep|system|user|assistant|end|eot_id|start_header_id"
+    r"|end_header_id|begin_of_text|endoftext"
+    r"|endofprompt|fim_\w+|channel|message|start|return|tool_call|begin▁of▁sentence"
+    r"|end▁of▁sentence)\|>|<｜[^｜]{1,30}｜>"
     r"|\[/?inst\]|<</?sys>>|<(?:start|end)_of_turn>|<\|/?(?:system|user|assistant)\|?>)"
 )
 
@@ -18,18 +20,22 @@ SIGNALS: Final[tuple[Signal, ...]] = (
         "markers",
         82,
         92,
-        r"<\|im_start\|> ?(?:system|assistant|user)|<\|start_header_id\|> ?(?:system|assistant|user)|<start_of_turn> ?(?:model|user|system)"
+        r"<\|im_start\|> ?(?:system|assistant|user)|<\|start_header_id\|> ?(?:system|assistant"
+        r"|user)|<start_of_turn> ?(?:model|user|system)"
         r"|<<sys>>.|<\|(?:system|assistant)\|?>|\[inst\] ?<<sys>>|<s> ?\[inst\]|<｜(?:user|assistant|system)｜>",
     ),
-    Signal("control tokens", "markers", 70, 88, rf"{_TOKEN}.{{0,400}}{_TOKEN}"),
-    Signal("control token at a line's start", "markers", 62, 85, rf"(?:^|\n) ?{_TOKEN}"),
-    Signal("control token", "markers", 45, 72, _TOKEN),
+    Signal("control tokens", "markers", 70, 88, rf"{_CONTROL}.{{0,400}}{_CONTROL}"),
+    Signal("control token at a line's start", "markers", 62, 85, rf"(?:^|\n) ?{_CONTROL}"),
+    Signal("control token", "markers", 45, 72, _CONTROL),
     Signal(
         "role heading",
         "markers",
         52,
         78,
-        r"(?:^|\n)[ \t]{0,3}(?:#{1,6} ?|\*{2}|={2,} ?|-{3,} ?|\[|<|\({1,2}|\"?role\"? ?: ?\"?)(?:new )?(?:system|sys|developer|system (?:prompt|message|instructions?|override|update|notice|command|note|admin)|admin|root|override)(?: ?#\d+)?(?:\]|>|\*{2}|\){1,2}|\"|:| ?={2,}| ?-{3,})",
+        r"(?:^|\n)[ \t]{0,3}(?:#{1,6} ?|\*{2}|={2,} ?|-{3,} ?|\[|<|\({1,2}|\"?role\"? ?: ?\"?)"
+        r"(?:new )?(?:system|sys|developer|system (?:prompt|message|instructions?|override"
+        r"|update|notice|command|note|admin)|admin|root|override)(?: ?#\d+)?(?:\]|>|\*{2}"
+        r"|\){1,2}|\"|:| ?={2,}| ?-{3,})",
     ),
     Signal(
         "role as data",
@@ -43,29 +49,39 @@ SIGNALS: Final[tuple[Signal, ...]] = (
         "markers",
         38,
         68,
-        r"(?:^|\n)[ \t]{0,3}(?:system|system (?:message|prompt|override|alert|notice|update|command|instruction)|developer|admin(?:istrator)?|root) ?[:：] ?(?:you|ignore|new|the|from|all|this|override|please|user|disregard|access|assistant|respond|reveal|important|your|do|always)",
+        r"(?:^|\n)[ \t]{0,3}(?:system|system (?:message|prompt|override|alert|notice|update"
+        r"|command|instruction)|developer|admin(?:istrator)?|root) ?[:：] ?(?:you|ignore"
+        r"|new|the|from|all|this|override|please|user|disregard|access|assistant|respond"
+        r"|reveal|important|your|do|always)",
     ),
     Signal(
         "fake end",
         "markers",
         44,
         76,
-        r"(?:</?(?:system|instructions?|user_?(?:input|query|message)|document|context|data|prompt|untrusted\w*|input|article|email|tool_result|search_results?)>\s{0,4}){2}"
-        r"|(?:^|\n)[ \t]{0,3}(?:-{3,}|={3,}|#{3,}|\"{3}|`{3}|\*{3,}) ?(?:end (?:of )?(?:user |the )?(?:input|prompt|document|context|text|message|system prompt|instructions?|data|email|article)|begin (?:new )?(?:instructions?|system prompt|admin|privileged))",
+        r"(?:</?(?:system|instructions?|user_?(?:input|query|message)|document|context"
+        r"|data|prompt|untrusted\w*|input|article|email|tool_result|search_results?)>\s{0,4}){2}"
+        r"|(?:^|\n)[ \t]{0,3}(?:-{3,}|={3,}|#{3,}|\"{3}|`{3}|\*{3,}) ?(?:end (?:of )?"
+        r"(?:user |the )?(?:input|prompt|document|context|text|message|system prompt|instructions?"
+        r"|data|email|article)|begin (?:new )?(?:instructions?|system prompt|admin|privileged))",
     ),
     Signal(
         "foreign turn",
         "markers",
         34,
         62,
-        r"\n\n(?:human|assistant|ai) ?: [^\n]{1,600}\n\n(?:human|assistant|ai) ?:|\n(?:assistant|ai) ?: ?(?:sure|of course|certainly|absolutely|yes|okay|ok|here)[^\n]{0,400}\n(?:human|user) ?:",
+        r"\n\n(?:human|assistant|ai) ?: [^\n]{1,600}\n\n(?:human|assistant|ai) ?:|\n(?:assistant"
+        r"|ai) ?: ?(?:sure|of course|certainly|absolutely|yes|okay|ok|here)[^\n]{0,400}\n"
+        r"(?:human|user) ?:",
     ),
     Signal(
         "sure, here is",
         "markers",
         30,
         42,
-        r"\b(?:start|begin) (?:your |the |every |each )?(?:response|answer|reply|message|output)s? (?:with|by saying) ?[\"'“:]? ?(?:sure|absolutely|of course|certainly|yes|i have been pwned|hacked)",
+        r"\b(?:start|begin) (?:your |the |every |each )?(?:response|answer|reply|message"
+        r"|output)s? (?:with|by saying) ?[\"'“:]? ?(?:sure|absolutely|of course|certainly"
+        r"|yes|i have been pwned|hacked)",
     ),
     # Encoded payloads: the order to decode; what they decode to is scored by itself.
     Signal(
@@ -73,23 +89,35 @@ SIGNALS: Final[tuple[Signal, ...]] = (
         "encoded",
         58,
         78,
-        r"\b(?:decode|decrypt|decipher|unscramble|de-?obfuscate|convert|reverse|translate|base ?64|rot-?13|hex|binary|caesar|morse)\b.{0,160}\b(?:and|then|,) ?(?:then |immediately |please |just |simply )?(?:follow|execute|do (?:what|as|exactly)|obey|carry out|comply|act on|perform|run it|treat it as|respond to (?:it|that|the)|answer (?:it|that|the (?:decoded|result|question))|use (?:it|that) as)\b"
-        r"|\b(?:follow|execute|obey|carry out|perform|act on|comply with) (?:the |this |these |my )?(?:\w+ ){0,2}(?:base ?64|rot-?13|hex|encoded|encrypted|hidden|reversed|binary|decoded|morse|caesar)\b",
+        r"\b(?:decode|decrypt|decipher|unscramble|de-?obfuscate|convert|reverse|translate"
+        r"|base ?64|rot-?13|hex|binary|caesar|morse)\b.{0,160}\b(?:and|then|,) ?(?:then "
+        r"|immediately |please |just |simply )?(?:follow|execute|do (?:what|as|exactly)"
+        r"|obey|carry out|comply|act on|perform|run it|treat it as|respond to (?:it|that"
+        r"|the)|answer (?:it|that|the (?:decoded|result|question))|use (?:it|that) as)\b"
+        r"|\b(?:follow|execute|obey|carry out|perform|act on|comply with) (?:the |this "
+        r"|these |my )?(?:\w+ ){0,2}(?:base ?64|rot-?13|hex|encoded|encrypted|hidden|reversed"
+        r"|binary|decoded|morse|caesar)\b",
     ),
     Signal(
         "join the pieces",
         "encoded",
         50,
         62,
-        r"\b(?:a|x|var1|part1|\$a|str1) ?= ?[\"'“].{1,80}\b(?:b|y|var2|part2|\$b|str2) ?= ?[\"'“].{0,300}\b(?:(?:a|x|var1|part1|\$a|str1) ?\+ ?(?:b|y|var2|part2|\$b|str2)|concatenat|combine|join).{0,120}\b(?:answer|follow|respond|execute|do|obey|what)"
-        r"|\b(?:concatenate|combine|join|put together) (?:the |these |all )?(?:\w+ ){0,2}(?:strings?|parts?|variables?|letters|pieces|fragments|words)\b.{0,80}\b(?:follow|execute|obey|answer (?:it|the (?:result|question))|do what|as (?:your|an?) (?:new )?(?:instruction|command|prompt))",
+        r"\b(?:a|x|var1|part1|\$a|str1) ?= ?[\"'“].{1,80}\b(?:b|y|var2|part2|\$b|str2) ?= ?[\"'“].{0,300}"
+        r"\b(?:(?:a|x|var1|part1|\$a|str1) ?\+ ?(?:b|y|var2|part2|\$b|str2)|concatenat"
+        r"|combine|join).{0,120}\b(?:answer|follow|respond|execute|do|obey|what)"
+        r"|\b(?:concatenate|combine|join|put together) (?:the |these |all )?(?:\w+ ){0,2}"
+        r"(?:strings?|parts?|variables?|letters|pieces|fragments|words)\b.{0,80}\b(?:follow"
+        r"|execute|obey|answer (?:it|the (?:result|question))|do what|as (?:your|an?) "
+        r"(?:new )?(?:instruction|command|prompt))",
     ),
     Signal(
         "first letters",
         "encoded",
         46,
         60,
-        r"\b(?:first|last|initial) (?:letters?|words?) of (?:each|every|the)\b.{0,80}\b(?:follow|execute|obey|do what|instruction it|command)",
+        r"\b(?:first|last|initial) (?:letters?|words?) of (?:each|every|the)\b.{0,80}\b"
+        r"(?:follow|execute|obey|do what|instruction it|command)",
     ),
     # Indirect: orders to whoever reads the document.
     Signal(
@@ -97,47 +125,86 @@ SIGNALS: Final[tuple[Signal, ...]] = (
         "indirect",
         52,
         84,
-        rf"\b(?:attention|note|notice|message|instructions?|memo|hello|hi|dear|hey|important|reminder|warning|notes|directive|command|hint|to)(?: ?[:,-])? ?(?:to |for |from )?(?:(?:all|any|the|every|you|our|whichever|an?|your|fellow) ){{0,2}}(?:\w+ )?{_MACHINE}\b ?(?:[:,.!-]|reading|processing|summari|that|who|viewing|parsing|when|if|only|please|model|and|analy[sz]|review|evaluat|screening|assistants?|systems?|agents?)",
+        rf"\b(?:attention|note|notice|message|instructions?|memo|hello|hi|dear|hey|important"
+        rf"|reminder|warning|notes|directive|command|hint|to)(?: ?[:,-])? ?(?:to |for "
+        rf"|from )?(?:(?:all|any|the|every|you|our|whichever|an?|your|fellow) ){{0,2}}"
+        rf"(?:\w+ )?{_MACHINE}\b ?(?:[:,.!-]|reading|processing|summari|that|who|viewing"
+        rf"|parsing|when|if|only|please|model|and|analy[sz]|review|evaluat|screening|assistants?"
+        rf"|systems?|agents?)",
     ),
     Signal(
         "if you are a machine",
         "indirect",
         46,
         82,
-        rf"\b(?:if|when|since|as|whenever) (?:you|this|the|your)(?:'re| are| is| reader is)?(?: being)?(?: read| processed| parsed| summari[sz]ed| analy[sz]ed| viewed| indexed| evaluated)?(?: by)? (?:an? |the |any )?(?:\w+ )?{_MACHINE}\b"
-        rf"|\b(?:an? |any |the |every )?{_MACHINE} (?:reading|processing|summari[sz]ing|parsing|analy[sz]ing|reviewing|evaluating|that reads|that processes|which reads|that summari[sz]es) (?:this|the|these|it)\b|\b(?:as|since) an? {_MACHINE},? (?:you|it) (?:must|should|need|have|are required)",
+        rf"\b(?:if|when|since|as|whenever) (?:you|this|the|your)(?:'re| are| is| reader is)?"
+        rf"(?: being)?(?: read| processed| parsed| summari[sz]ed| analy[sz]ed| viewed| indexed"
+        rf"| evaluated)?(?: by)? (?:an? |the |any )?(?:\w+ )?{_MACHINE}\b"
+        rf"|\b(?:an? |any |the |every )?{_MACHINE} (?:reading|processing|summari[sz]ing"
+        rf"|parsing|analy[sz]ing|reviewing|evaluating|that reads|that processes|which reads"
+        rf"|that summari[sz]es) (?:this|the|these|it)\b|\b(?:as|since) an? {_MACHINE},? "
+        rf"(?:you|it) (?:must|should|need|have|are required)",
     ),
     Signal(
         "when summarising",
         "indirect",
         40,
         80,
-        r"\b(?:when|while|before|after|if|in|whenever) (?:you(?:'re| are)? )?(?:asked to |are asked to |being asked to )?(?:summari[sz](?:e|ing)|answer(?:ing)?|respond(?:ing)?|reply(?:ing)?|translat(?:e|ing)|process(?:ing)?|review(?:ing)?|analy[sz](?:e|ing)|evaluat(?:e|ing)|rating|rate|rank(?:ing)?|quot(?:e|ing)|discuss(?:ing)?|describ(?:e|ing)|read(?:ing)?|your (?:answer|reply|response|summary)|generating|presenting)"
-        r"(?: (?:to|about|on|of|for))?(?: (?:this|the|these|any|our|its|it|user'?s?|a|their))?(?: [\w-]+){0,4},? (?:you (?:must|should|need to|have to|shall)|always|never|do not|don'?t|also|make sure|please|be sure|first|instead|only|say|state|include|add|append|insert|mention|recommend|tell|respond|ignore|claim|rate|give|remember)\b",
+        r"\b(?:when|while|before|after|if|in|whenever) (?:you(?:'re| are)? )?(?:asked to "
+        r"|are asked to |being asked to )?(?:summari[sz](?:e|ing)|answer(?:ing)?|respond"
+        r"(?:ing)?|reply(?:ing)?|translat(?:e|ing)|process(?:ing)?|review(?:ing)?|analy[sz]"
+        r"(?:e|ing)|evaluat(?:e|ing)|rating|rate|rank(?:ing)?|quot(?:e|ing)|discuss(?:ing)?"
+        r"|describ(?:e|ing)|read(?:ing)?|your (?:answer|reply|response|summary)|generating"
+        r"|presenting)"
+        r"(?: (?:to|about|on|of|for))?(?: (?:this|the|these|any|our|its|it|user'?s?|a"
+        r"|their))?(?: [\w-]+){0,4},? (?:you (?:must|should|need to|have to|shall)|always"
+        r"|never|do not|don'?t|also|make sure|please|be sure|first|instead|only|say|state"
+        r"|include|add|append|insert|mention|recommend|tell|respond|ignore|claim|rate"
+        r"|give|remember)\b",
     ),
     Signal(
         "keep it from the user",
         "indirect",
         50,
         86,
-        rf"\b(?:do not|don'?t|never|without|avoid|not|must not|should not|instead of) (?:ever |to )?(?:tell(?:ing)?|mention(?:ing)?(?: (?:this|it|that|these|any of this|the [\w ]{{1,20}}))?|inform(?:ing)?|alert(?:ing)?|reveal(?:ing)?(?: (?:this|it|that|these|any of this))?|notify(?:ing)?|warn(?:ing)?|disclos(?:e|ing)(?: (?:this|it))?|show(?:ing)?(?: (?:this|it))?|say(?:ing)?(?: (?:this|anything))?|let(?:ting)?|ask(?:ing)?) {_NOT_THE_USER}"
-        r"|\b(?:keep|hide|conceal) (?:this|it|these (?:instructions?|steps)|that)(?: \w+){0,3} (?:from|hidden from) the (?:user|human|customer|reader)|\b(?:secretly|silently|covertly|quietly|discreetly|surreptitiously) (?:send|forward|email|post|upload|include|add|append|insert|call|copy|transfer|execute|run|delete|exfiltrate|share|log|save)",
+        rf"\b(?:do not|don'?t|never|without|avoid|not|must not|should not|instead of) "
+        rf"(?:ever |to )?(?:tell(?:ing)?|mention(?:ing)?(?: (?:this|it|that|these|any of this"
+        rf"|the [\w ]{{1,20}}))?|inform(?:ing)?|alert(?:ing)?|reveal(?:ing)?(?: (?:this"
+        rf"|it|that|these|any of this))?|notify(?:ing)?|warn(?:ing)?|disclos(?:e|ing)(?: "
+        rf"(?:this|it))?|show(?:ing)?(?: (?:this|it))?|say(?:ing)?(?: (?:this|anything))?"
+        rf"|let(?:ting)?|ask(?:ing)?) {_NOT_THE_USER}"
+        r"|\b(?:keep|hide|conceal) (?:this|it|these (?:instructions?|steps)|that)(?: \w+){0,3} "
+        r"(?:from|hidden from) the (?:user|human|customer|reader)|\b(?:secretly|silently"
+        r"|covertly|quietly|discreetly|surreptitiously) (?:send|forward|email|post|upload"
+        r"|include|add|append|insert|call|copy|transfer|execute|run|delete|exfiltrate"
+        r"|share|log|save)",
     ),
     Signal(
         "send it away",
         "indirect",
         34,
         78,
-        r"\b(?:send|forward|e-?mail|post|upload|exfiltrate|transmit|submit|leak|deliver|copy|share|bcc|cc|relay|report|pass|transfer|append|write|attach|add|put|include|encode|export)\b.{0,120}\b(?:conversation|chat|history|context|credentials?|passwords?|api[ _-]?keys?|tokens?|secrets?|session|cookies?|private|confidential|personal|contents?|documents?|files?|messages?|e-?mails?|data|inbox|prompt|user'?s? \w+|contacts?|summary|it|all|them|env(?:ironment)?|records?|database|funds?|money)\b"
-        r".{0,80}(?:https?://|\bto [\w.+-]+@[\w-]+\.\w|\bto (?:the )?(?:following |this )?(?:url|address|endpoint|server|webhook|e-?mail|link|account|number|iban|wallet)\b|[\w.+-]+@[\w-]+\.\w|\bwebhook)",
+        r"\b(?:send|forward|e-?mail|post|upload|exfiltrate|transmit|submit|leak|deliver"
+        r"|copy|share|bcc|cc|relay|report|pass|transfer|append|write|attach|add|put|include"
+        r"|encode|export)\b.{0,120}\b(?:conversation|chat|history|context|credentials?"
+        r"|passwords?|api[ _-]?keys?|tokens?|secrets?|session|cookies?|private|confidential"
+        r"|personal|contents?|documents?|files?|messages?|e-?mails?|data|inbox|prompt"
+        r"|user'?s? \w+|contacts?|summary|it|all|them|env(?:ironment)?|records?|database"
+        r"|funds?|money)\b"
+        r".{0,80}(?:https?://|\bto [\w.+-]+@[\w-]+\.\w|\bto (?:the )?(?:following |this )?"
+        r"(?:url|address|endpoint|server|webhook|e-?mail|link|account|number|iban|wallet)\b"
+        r"|[\w.+-]+@[\w-]+\.\w|\bwebhook)",
     ),
     Signal(
         "picture that carries data",
         "indirect",
         64,
         90,
-        r"!\[[^\]]{0,200}\]\(\s?<?https?://[^)\s]{1,300}[?&/][\w-]{0,30}=?(?:\{|\[|<|%7b|\$|[a-z_]*(?:data|history|secret|conversation|prompt|context|summary|password|token|key|content|base64|exfil|leak|info|user)\b|\.\.\.|…|base64)[^)]{0,200}\)?"
-        r"|<img[^>]{0,200}src ?= ?[\"']?https?://[^>\s]{1,300}[?&][\w-]{1,30}=(?:\{|\[|<|%7b|\$|[a-z_]*(?:data|history|secret|conversation|prompt|context|token))",
+        r"!\[[^\]]{0,200}\]\(\s?<?https?://[^)\s]{1,300}[?&/][\w-]{0,30}=?(?:\{|\[|<|%7b"
+        r"|\$|[a-z_]*(?:data|history|secret|conversation|prompt|context|summary|password"
+        r"|token|key|content|base64|exfil|leak|info|user)\b|\.\.\.|…|base64)[^)]{0,200}\)?"
+        r"|<img[^>]{0,200}src ?= ?[\"']?https?://[^>\s]{1,300}[?&][\w-]{1,30}=(?:\{|\["
+        r"|<|%7b|\$|[a-z_]*(?:data|history|secret|conversation|prompt|context|token))",
     ),
     Signal(
         "picture with a query",
@@ -151,63 +218,101 @@ SIGNALS: Final[tuple[Signal, ...]] = (
         "indirect",
         52,
         80,
-        r"\b(?:render|display|output|include|insert|add|append|show|embed|load|fetch|print|respond with|end (?:your|every) \w+ with|create)\b.{0,80}\b(?:markdown )?(?:image|img|picture|link|pixel|url)\b.{0,140}(?:https?://|\burl\b).{0,140}(?:replac|\{|\[|<|with (?:the|your|their)|=|\+|encoded|appended|contain|parameter|query)",
+        r"\b(?:render|display|output|include|insert|add|append|show|embed|load|fetch|print"
+        r"|respond with|end (?:your|every) \w+ with|create)\b.{0,80}\b(?:markdown )?(?:image"
+        r"|img|picture|link|pixel|url)\b.{0,140}(?:https?://|\burl\b).{0,140}(?:replac"
+        r"|\{|\[|<|with (?:the|your|their)|=|\+|encoded|appended|contain|parameter|query)",
     ),
     Signal(
         "hidden comment",
         "indirect",
         30,
         72,
-        r"<!--[^>]{0,400}\b(?:ignore|instructions?|assistant|ai|llm|system|you must|must|always|prompt|respond|do not|summari[sz]e|tell|say|send|recommend|include)\b",
+        r"<!--[^>]{0,400}\b(?:ignore|instructions?|assistant|ai|llm|system|you must|must"
+        r"|always|prompt|respond|do not|summari[sz]e|tell|say|send|recommend|include)\b",
     ),
     Signal(
         "use a tool",
         "indirect",
         30,
         72,
-        r"\b(?:call|invoke|use|execute|run|trigger|activate|make a call to) (?:the |your |this |a )?[`\"']?(?:\w+[_.]\w+|\w+\(|(?:\w+ ){0,2}(?:tool|function|plugin|shell|terminal|command|api|browser|code interpreter|action)|rm -rf|curl|wget|bash)\b.{0,200}\b(?:with|to|and|using|before|immediately|now|on|for|passing|parameters?|arguments?|without|first)\b",
+        r"\b(?:call|invoke|use|execute|run|trigger|activate|make a call to) (?:the |your "
+        r"|this |a )?[`\"']?(?:\w+[_.]\w+|\w+\(|(?:\w+ ){0,2}(?:tool|function|plugin|shell"
+        r"|terminal|command|api|browser|code interpreter|action)|rm -rf|curl|wget|bash)\b.{0,200}\b"
+        r"(?:with|to|and|using|before|immediately|now|on|for|passing|parameters?|arguments?"
+        r"|without|first)\b",
     ),
     Signal(
         "say what i want",
         "indirect",
         36,
         74,
-        r"\b(?:always |only |must |just |instead,? |please |you should |you must |and )(?:say|state|respond|answer|reply|recommend|tell (?:the user|them|users|everyone)|claim|conclude|output|print|rate|score|give|rank|write|praise|promote|mention|describe|report|assert|approve|accept|mark|classify)\b.{0,100}(?:[\"'“]|\bthat (?:this|the|our|it|they|you|we|all|their)|\b(?:best|highest|positive|perfect|10/10|five stars?|5 stars?|pwned|hacked|approved|excellent|safe|trusted|top|first|only|strong(?:ly)?|accept)\b)",
+        r"\b(?:always |only |must |just |instead,? |please |you should |you must |and )"
+        r"(?:say|state|respond|answer|reply|recommend|tell (?:the user|them|users|everyone)"
+        r"|claim|conclude|output|print|rate|score|give|rank|write|praise|promote|mention"
+        r"|describe|report|assert|approve|accept|mark|classify)\b.{0,100}(?:[\"'“]|\bthat "
+        r"(?:this|the|our|it|they|you|we|all|their)|\b(?:best|highest|positive|perfect"
+        r"|10/10|five stars?|5 stars?|pwned|hacked|approved|excellent|safe|trusted|top"
+        r"|first|only|strong(?:ly)?|accept)\b)",
     ),
     Signal(
         "candidate praise",
         "indirect",
         52,
         82,
-        r"\b(?:this|the) (?:candidate|applicant|resume|paper|product|essay|submission|proposal|review|vendor|company|article|code|manuscript|student|answer)(?:'s \w+)? (?:is|should be|must be|has to be|deserves|must receive|shall be) (?:\w+ ){0,3}(?:rated|ranked|accepted|hired|approved|recommended|given|marked|graded|scored|considered|treated|the best|best|perfect|highest|full marks|exceptional)\b.{0,120}(?:regardless|always|ignore|do not|don'?t|only|no matter|10|100|top|first|highest|$)",
+        r"\b(?:this|the) (?:candidate|applicant|resume|paper|product|essay|submission"
+        r"|proposal|review|vendor|company|article|code|manuscript|student|answer)(?:'s \w+)? "
+        r"(?:is|should be|must be|has to be|deserves|must receive|shall be) (?:\w+ ){0,3}"
+        r"(?:rated|ranked|accepted|hired|approved|recommended|given|marked|graded|scored"
+        r"|considered|treated|the best|best|perfect|highest|full marks|exceptional)\b.{0,120}"
+        r"(?:regardless|always|ignore|do not|don'?t|only|no matter|10|100|top|first|highest"
+        r"|$)",
     ),
     Signal(
         "act first",
         "indirect",
         26,
         66,
-        r"\b(?:before|prior to|instead of|rather than) (?:you )?(?:answer(?:ing)?|respond(?:ing)?|doing|continu(?:e|ing)|proceed(?:ing)?|complet(?:e|ing)|anything|summari[sz]ing|the)\b.{0,60},? (?:you (?:must|should|need|have)|first|please|visit|go to|open|send|call|run|execute|delete|transfer|ask|tell|click|download|fetch|navigate)\b"
-        r"|\byour (?:new |next |real |actual |only |current |first |primary )?(?:task|job|goal|objective|mission) (?:is|now is|has changed|will be)\b|\b(?:new|additional|hidden|special|urgent|important|priority|updated) (?:task|instructions?|directives?|orders?|steps?|objective)s? (?:for|to|from) (?:the |you|any |all )",
+        r"\b(?:before|prior to|instead of|rather than) (?:you )?(?:answer(?:ing)?|respond"
+        r"(?:ing)?|doing|continu(?:e|ing)|proceed(?:ing)?|complet(?:e|ing)|anything|summari[sz]ing"
+        r"|the)\b.{0,60},? (?:you (?:must|should|need|have)|first|please|visit|go to|open"
+        r"|send|call|run|execute|delete|transfer|ask|tell|click|download|fetch|navigate)\b"
+        r"|\byour (?:new |next |real |actual |only |current |first |primary )?(?:task"
+        r"|job|goal|objective|mission) (?:is|now is|has changed|will be)\b|\b(?:new|additional"
+        r"|hidden|special|urgent|important|priority|updated) (?:task|instructions?|directives?"
+        r"|orders?|steps?|objective)s? (?:for|to|from) (?:the |you|any |all )",
     ),
     Signal(
         "go there",
         "indirect",
         18,
         58,
-        r"\b(?:visit|go to|open|click(?: on)?|navigate to|fetch|browse to|download(?: and (?:run|execute))?|follow the (?:link|instructions?) (?:at|on|in)|load|retrieve|access)\b.{0,40}https?://.{0,200}\b(?:and (?:follow|do|execute|run|enter|log ?in|install|obey|read|use)|instructions?|to (?:verify|confirm|continue|unlock|update|claim)|for (?:further|more|additional) (?:instructions?|steps))",
+        r"\b(?:visit|go to|open|click(?: on)?|navigate to|fetch|browse to|download(?: and "
+        r"(?:run|execute))?|follow the (?:link|instructions?) (?:at|on|in)|load|retrieve"
+        r"|access)\b.{0,40}https?://.{0,200}\b(?:and (?:follow|do|execute|run|enter|log ?in"
+        r"|install|obey|read|use)|instructions?|to (?:verify|confirm|continue|unlock|update"
+        r"|claim)|for (?:further|more|additional) (?:instructions?|steps))",
     ),
     Signal(
         "speaks to the machine",
         "indirect",
         8,
         52,
-        r"\b(?:you (?:must|are (?:required|instructed|ordered|now|to|an? (?:ai|assistant|language|helpful))|should now|will now|have been)|(?:as|dear|hey|hello|hi),? (?:an? |the )?(?:ai|assistant|chatbot|gpt|claude|copilot)\b|ai assistant[,:]|assistant[,:] (?:please|you|do|ignore|send|call|now))",
+        r"\b(?:you (?:must|are (?:required|instructed|ordered|now|to|an? (?:ai|assistant"
+        r"|language|helpful))|should now|will now|have been)|(?:as|dear|hey|hello|hi),? "
+        r"(?:an? |the )?(?:ai|assistant|chatbot|gpt|claude|copilot)\b|ai assistant[,:]"
+        r"|assistant[,:] (?:please|you|do|ignore|send|call|now))",
     ),
     Signal(
         "user wants it",
         "indirect",
         24,
         68,
-        r"\bthe (?:user|owner|administrator|admin|developer|customer|account holder|operator) (?:has (?:already |explicitly |now )?|already |explicitly |really |actually |now |also )?(?:wants?|asked|requests?|requested|authori[sz]e[sd]?|approve[sd]?|consent(?:s|ed)?|permitted|granted|agree[sd]?|instruct(?:s|ed)|confirm(?:s|ed)|needs?|gave|given|would like|pre-?approved|pre-?authori[sz]ed) (?:you|this|that|the|to|all|for|permission|it|me|full|access|a)\b",
+        r"\bthe (?:user|owner|administrator|admin|developer|customer|account holder|operator) "
+        r"(?:has (?:already |explicitly |now )?|already |explicitly |really |actually "
+        r"|now |also )?(?:wants?|asked|requests?|requested|authori[sz]e[sd]?|approve[sd]?"
+        r"|consent(?:s|ed)?|permitted|granted|agree[sd]?|instruct(?:s|ed)|confirm(?:s"
+        r"|ed)|needs?|gave|given|would like|pre-?approved|pre-?authori[sz]ed) (?:you|this"
+        r"|that|the|to|all|for|permission|it|me|full|access|a)\b",
     ),
 )

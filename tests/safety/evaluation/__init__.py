@@ -1,4 +1,4 @@
-"""Texts made for the purpose of measuring the detectors. `half` of an injection says whether it was looked at in tuning.
+"""Texts made for measuring the detectors. `half` of an injection says whether it was looked at in tuning.
 
 `pii.jsonl`: sentences with the places of personal data; `injections.jsonl`: attacks by category; `ordinary.txt`: one
 prompt per line that no detector may refuse, `\\n` for a line's end.
