@@ -10,10 +10,23 @@ from typing import Any, Final, NamedTuple
 
 import re2
 
-from safety.injection import signals, signals_chinese, signals_form, views
+from safety.injection import (
+    signals,
+    signals_chinese,
+    signals_chinese_combined,
+    signals_combined,
+    signals_form,
+    views,
+)
 from safety.injection.views import View
 
-SIGNALS: Final = (*signals.SIGNALS, *signals_form.SIGNALS, *signals_chinese.SIGNALS)
+SIGNALS: Final = (
+    *signals.SIGNALS,
+    *signals_combined.SIGNALS,
+    *signals_form.SIGNALS,
+    *signals_chinese.SIGNALS,
+    *signals_chinese_combined.SIGNALS,
+)
 # What of the second and later signals of one category counts.
 AGREEMENT: Final = 0.4
 # A decoded or undone disguise speaks against a text by itself.
@@ -63,7 +76,7 @@ def score(text: str, *, untrusted: bool = False) -> Finding:
     if not signs:
         return CLEAN
     if not untrusted:
-        signs = _milder_in_quotes(text, signs)
+        signs = _milder_in_quotes(text, _milder_as_questions(text, signs))
     return _together(signs)
 
 
@@ -192,6 +205,40 @@ def _milder_in_quotes(text: str, signs: list[Sign]) -> list[Sign]:
         else sign
         for sign in signs
     ]
+
+
+_ASKED: Final = re.compile(
+    r"\b(?:how (?:do|can|would|could|to|does|should|did)|what (?:does|is|are|if|happens"
+    r"|would)|why|where|when|which|is it|are there"
+    r"|can (?:i|you explain)|should (?:i|we|you)|explain|who|tips|difference)\b|怎么"
+    r"|如何|怎样|什么|为什么|为何|哪|能不能|可以吗|是不是",
+    re.IGNORECASE,
+)
+_ASKED_AFTER: Final = re.compile(
+    r"^[^.!;\n]{0,24}\b(?:what (?:should|can|do|could) (?:i|we)|how (?:do|can|should) "
+    r"(?:i|we))\b|^[^.!。！;；\n]{0,12}(?:怎么|如何|怎样|什么|吗|有哪|哪|是什么|怎么办)",
+    re.IGNORECASE,
+)
+_SENTENCE: Final = re.compile(r"[.!?。！？\n:：]")
+ASKED: Final = 0.6
+ASKABLE: Final = frozenset({"override", "persona"})
+
+
+def _milder_as_questions(text: str, signs: list[Sign]) -> list[Sign]:
+    """A question how something is done or what it is ("how do I enable debug mode?") gives no order."""
+    return [
+        sign._replace(weight=int(sign.weight * ASKED)) if sign.weight < 75 and _is_asked(text, sign) else sign
+        for sign in signs
+    ]
+
+
+def _is_asked(text: str, sign: Sign) -> bool:
+    if sign.disguise or sign.category not in ASKABLE:
+        return False
+    before = _SENTENCE.split(text[max(0, sign.start - 80) : sign.start + 3])[-1]
+    return (
+        _ASKED.search(before) is not None or _ASKED_AFTER.search(text[sign.end : sign.end + 30]) is not None
+    )
 
 
 def _together(signs: Sequence[Sign]) -> Finding:

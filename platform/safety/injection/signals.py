@@ -31,7 +31,9 @@ _IGNORE: Final = (
     r"|obeying|adhere to|adhering to|comply with"
     r"|complying with|listen to|listening to|abide by|abiding by|heed|heeding)|overrid"
     r"(?:e|es|ing)|overrul(?:e|es|ing)"
-    r"|supersed(?:e|es|ing)|disobey|countermand)"
+    r"|supersed(?:e|es|ing)|disobey|countermand|scratch"
+    r"|(?:do not|don'?t|needn'?t|no longer) (?:have|need) to (?:follow|obey|adhere to"
+    r"|comply with|listen to|abide by))"
 )
 _REMOVE: Final = (
     r"\b(?:bypass(?:ing)?|discard|dismiss|abandon|nullify|void|erase|delete|drop|skip"
@@ -61,7 +63,9 @@ _REVEAL: Final = (
     r"|dump|recite|write (?:out|down)|list"
     r"|paste|copy|echo|return|say|provide|send|quote|reproduce|translate|summari[sz]e"
     r"|encode|spell|describe|paraphrase"
-    r"|replay|regurgitate|state|type|present|read (?:out|back)|rephrase|convert|render|put|include|append|see|know)\b"
+    r"|replay|regurgitate|state|type|present|read (?:out|back)|rephrase|convert|render"
+    r"|put|include|append|see|know|write|whisper|contains?|hint at|hand over|give up"
+    r"|betray)\b"
 )
 _HIDDEN: Final = (
     r"(?:your|the|this|its) (?:(?:full|entire|complete|exact|original|initial|hidden"
@@ -73,10 +77,15 @@ _HIDDEN: Final = (
     r"|initial (?:prompt|instructions?)|(?:secret|original) (?:prompt|instructions?)|initiali[sz]ation)"
 )
 _YOURS: Final = (
-    r"(?:your|the) (?:(?:full|entire|complete|exact|original|initial|hidden|secret"
-    r"|internal|own|current|raw|confidential"
-    r"|first|above) ?){0,3}(?:instructions?|prompts?|guidelines|directives|rules|configuration"
-    r"|config|programming|setup)\b"
+    r"(?:your (?:(?:full|entire|complete|exact|own|current|raw|first|above) ?){0,3}|(?:your|the) (?:(?:full|entire"
+    r"|complete|exact) )?(?:original|initial|hidden|secret|internal|confidential|above) )"
+    r"(?:instructions?|prompts?|guidelines|directives|rules|configuration|config|programming|setup)\b"
+)
+# Verbs that give the text itself away; translating or shortening "the text above" is everybody's wish.
+_RECITE: Final = (
+    r"\b(?:reveal|show|print|repeat|output|display|tell|give|disclose|share|leak|expose"
+    r"|dump|recite|write (?:out|down)"
+    r"|paste|copy|echo|return|quote|reproduce|replay|regurgitate|read (?:out|back)|spell|encode|convert|type out)\b"
 )
 _NOT_THE_USER: Final = (
     r"(?:to |from )?(?:the |this |your |any )?(?:user|human|reader|customer|person|anyone|operator)s?\b"
@@ -114,7 +123,7 @@ SIGNALS: Final[tuple[Signal, ...]] = (
         88,
         rf"{_IGNORE}{gap(2)}(?:everything|anything|all|all of that|whatever|what|the (?:text"
         rf"|content|stuff|words?|context))"
-        rf"{gap(2)}(?:above|before(?: this)?|prior|preceding|previously|you (?:were|have been"
+        rf"{gap(2)}(?:above|before (?:this|now|that|my)|prior|preceding|previously|you (?:were|have been"
         rf"|'?ve been|had been|know|learned)"
         r"|that (?:came|was said) before|so far|(?:was|were) (?:told|said|written) (?:above|before|earlier))",
     ),
@@ -132,8 +141,8 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal(
         "remove your rules",
         "override",
-        52,
-        75,
+        62,
+        78,
         rf"{_REMOVE}{gap(2)}(?:your|all your|openai'?s?|safety|ethical){gap(3)}{_RULES}",
     ),
     Signal(
@@ -166,8 +175,8 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal(
         "start anew",
         "override",
-        40,
-        62,
+        46,
+        66,
         r"\b(?:end of (?:the )?(?:prompt|instructions?|system (?:prompt|message)|context"
         r"|document|user input)|start (?:a )?new (?:session|conversation)"
         r"|reset (?:the )?(?:session|conversation|yourself|your memory|context)|system "
@@ -186,8 +195,8 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal(
         "obey me",
         "override",
-        45,
-        65,
+        50,
+        68,
         r"\b(?:obey|follow|comply with|listen to|do) (?:only |everything |exactly what "
         r"|whatever )?(?:me|my (?:orders|commands|instructions?|words)|i (?:say|tell|command))"
         r"(?: (?:only|alone|now|instead|without|from now))"
@@ -199,14 +208,14 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal(
         "privileged mode",
         "override",
-        58,
-        75,
+        60,
+        76,
         r"\b(?:enter|enable|activate|switch (?:to|into)|engage|turn on|start|go into|initiate"
         r"|you are (?:now )?in|unlock|simulate) ?(?:the |a |into )?(?:developer|dev|debug"
         r"|god|admin|administrator|root|sudo|maintenance|unrestricted|unfiltered|uncensored"
         r"|jailbreak|dan|test|diagnostic|"
         r"override|superuser|no[- ]?limits?|chaos|evil) ?mode\b|\bsudo (?:su|mode|ignore"
-        r"|print|reveal|override)|admin override|override code",
+        r"|print|reveal|override)|admin override",
     ),
     # Persona: be somebody to whom the rules do not apply.
     Signal(
@@ -261,8 +270,8 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal(
         "answers anything",
         "persona",
-        40,
-        55,
+        52,
+        62,
         r"\b(?:answers?|do|does|comply with|complies with|fulfil+s?|generate|provides?"
         r"|responds? to|say|says|tell me|obeys?|executes?|help with|produce) (?:to )?"
         r"(?:anything|everything|any (?:question|request|command|order|prompt|content"
@@ -273,8 +282,8 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal(
         "fiction as a shield",
         "persona",
-        42,
-        50,
+        64,
+        70,
         r"\b(?:grandmother|grandma|nana|granny|late father|dead (?:grandma|grandmother"
         r"|mother))\b.{0,160}\b(?:napalm|windows (?:\d+ )?keys?|serial (?:keys?|numbers?)"
         r"|recipe for (?:making )?(?:bombs?|meth|explosives?|drugs|poison)|explosives?"
@@ -288,8 +297,8 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal(
         "two answers",
         "persona",
-        45,
-        55,
+        60,
+        66,
         r"\b(?:two|2|both|dual|second|double) (?:different |separate |distinct )?(?:responses?"
         r"|answers?|ways|versions?|paragraphs)\b.{0,200}\b(?:unfiltered|jailbr(?:eak|oken)"
         r"|dan|evil|uncensored|without (?:any )?(?:filter|restriction)|unrestricted|no restrictions"
@@ -298,8 +307,8 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal(
         "token game",
         "persona",
-        50,
         60,
+        66,
         r"\b(?:you (?:have|start with|will lose|lose|get)|lose|deduct(?:ed)?|minus) (?:\d+ )?"
         r"(?:tokens|points|lives)\b.{0,120}\b(?:refus|reject|declin|die|terminated?|shut ?down"
         r"|deactivat|cease|break character)",
@@ -307,8 +316,8 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal(
         "opposite",
         "persona",
-        45,
-        55,
+        64,
+        72,
         r"\b(?:do|say|answer|respond(?: with)?|act) the (?:exact |complete )?opposite "
         r"(?:of )?(?:what )?(?:your|you are (?:told|programmed|supposed)|you'?re|you would"
         r"|of your)|anti-?filter|reverse psychology mode",
@@ -316,7 +325,7 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal("jailbreak", "persona", 28, 45, r"\bjail ?br(?:eak|oken|eaking)\b"),
     # Extraction: what were you told.
     Signal("reveal system prompt", "extraction", 76, 88, rf"{_REVEAL}{gap(6)}{_HIDDEN}"),
-    Signal("reveal instructions", "extraction", 46, 66, rf"{_REVEAL}{gap(4)}{_YOURS}"),
+    Signal("reveal instructions", "extraction", 52, 68, rf"{_REVEAL}{gap(4)}{_YOURS}"),
     Signal(
         "reveal given orders",
         "extraction",
@@ -357,7 +366,7 @@ SIGNALS: Final[tuple[Signal, ...]] = (
         "extraction",
         72,
         85,
-        rf"{_REVEAL}{gap(5)}(?:(?:the )?(?:words?|text|content|lines?|messages?|paragraphs?"
+        rf"{_RECITE}{gap(5)}(?:(?:the )?(?:words?|text|content|lines?|messages?|paragraphs?"
         rf"|sentences?|everything|all|conversation|instructions?|tokens|stuff|input|document"
         rf"|prompt)|what (?:is|was|comes|came|'?s)){gap(3)}(?:above|before this|prior to this"
         rf"|preceding this|up to (?:here|this point)|(?:before|preceding|prior to) (?:my"
@@ -370,8 +379,8 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal(
         "put it in a block",
         "extraction",
-        38,
-        48,
+        45,
+        52,
         r"\b(?:in|inside|into|as|within) (?:a |an |the )?(?:code ?block|txt (?:code ?)?block"
         r"|markdown (?:code ?)?block|triple backticks|base ?64|rot-?13|json|xml|reverse"
         r"|backwards|hex|morse|poem|rap|song|pig latin)\b.{0,80}\b(?:instructions?|prompt"
@@ -407,8 +416,8 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal(
         "complete it",
         "extraction",
-        55,
-        65,
+        62,
+        70,
         r"\b(?:complete|continue|finish|fill in)\b.{0,60}[\"'“:](?:my (?:system prompt"
         r"|instructions?|initial instructions?|rules|secret) (?:is|are|say|begin)|you are "
         r"(?:an? )?(?:helpful )?(?:assistant|ai)|system ?:|the system prompt)"

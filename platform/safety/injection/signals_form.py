@@ -68,8 +68,8 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal(
         "foreign turn",
         "markers",
-        34,
-        62,
+        50,
+        68,
         r"\n\n(?:human|assistant|ai) ?: [^\n]{1,600}\n\n(?:human|assistant|ai) ?:|\n(?:assistant"
         r"|ai) ?: ?(?:sure|of course|certainly|absolutely|yes|okay|ok|here)[^\n]{0,400}\n"
         r"(?:human|user) ?:",
@@ -87,7 +87,7 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal(
         "decode and obey",
         "encoded",
-        58,
+        64,
         78,
         r"\b(?:decode|decrypt|decipher|unscramble|de-?obfuscate|convert|reverse|translate"
         r"|base ?64|rot-?13|hex|binary|caesar|morse)\b.{0,160}\b(?:and|then|,) ?(?:then "
@@ -101,8 +101,8 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal(
         "join the pieces",
         "encoded",
-        50,
         62,
+        70,
         r"\b(?:a|x|var1|part1|\$a|str1) ?= ?[\"'“].{1,80}\b(?:b|y|var2|part2|\$b|str2) ?= ?[\"'“].{0,300}"
         r"\b(?:(?:a|x|var1|part1|\$a|str1) ?\+ ?(?:b|y|var2|part2|\$b|str2)|concatenat"
         r"|combine|join).{0,120}\b(?:answer|follow|respond|execute|do|obey|what)"
@@ -114,8 +114,8 @@ SIGNALS: Final[tuple[Signal, ...]] = (
     Signal(
         "first letters",
         "encoded",
-        46,
-        60,
+        62,
+        70,
         r"\b(?:first|last|initial) (?:letters?|words?) of (?:each|every|the)\b.{0,80}\b"
         r"(?:follow|execute|obey|do what|instruction it|command)",
     ),
@@ -314,5 +314,75 @@ SIGNALS: Final[tuple[Signal, ...]] = (
         r"|consent(?:s|ed)?|permitted|granted|agree[sd]?|instruct(?:s|ed)|confirm(?:s"
         r"|ed)|needs?|gave|given|would like|pre-?approved|pre-?authori[sz]ed) (?:you|this"
         r"|that|the|to|all|for|permission|it|me|full|access|a)\b",
+    ),
+    Signal(
+        "role heading with an order",
+        "markers",
+        68,
+        84,
+        r"(?:^|\n)[ \t]{0,3}(?:#{1,6} ?|\*{2}|={2,} ?|-{3,} ?|\[|<|\({1,2})(?:new )?(?:system"
+        r"|sys|developer|admin|root)(?: (?:prompt|message|instructions?|override|update"
+        r"|notice|command|note|admin))?[^a-z\n]{1,6}\s{0,3}(?:you|ignore|new|the user"
+        r"|the assistant|user|all|from now|override|disregard|access|unlock|obey|answer"
+        r"|respond|reveal|print|no |never|always|moderation|safety|content|filters?|everything"
+        r"|restrictions|comply|forget|do )",
+    ),
+    Signal(
+        "override heading",
+        "markers",
+        64,
+        80,
+        r"(?:^|\n)[^a-z\n]{0,6}(?:system|admin|root|developer|security) override\b|\baccess level ?[:=] ?"
+        r"(?:root|admin|unlimited|developer|full)",
+    ),
+    Signal(
+        "made-up consent",
+        "markers",
+        60,
+        76,
+        r"(?:^|\n)\s{0,3}(?:assistant|ai|model|bot) ?: ?(?:sure|of course|certainly|absolutely"
+        r"|yes|okay|ok|i will|i can|here)[^\n]{0,300}(?:\n\s{0,3}){1,3}(?:human|user) ?: ?"
+        r"(?:now|great|good|ok|thanks|perfect|then|go|do|continue|next|and)",
+    ),
+    Signal(
+        "instead of the task",
+        "indirect",
+        56,
+        82,
+        r"\binstead of (?:translating|summari[sz]ing|answering|responding|classifying"
+        r"|reviewing|replying|processing|doing (?:that|this)|the (?:summary|translation"
+        r"|answer|review))\b.{0,12}(?:reply|respond|say|output|write|print|answer|return"
+        r"|tell|just|you|do|please)\b",
+    ),
+    Signal(
+        "the assistant should",
+        "indirect",
+        22,
+        70,
+        rf"\b(?:the|any|every|all|whoever|whichever|reviewer|an?) ?{_MACHINE}?(?: (?:reading"
+        rf"|processing|summari[sz]ing|reviewing)[a-z ]{{0,20}}| summari[sz]es [a-z ]{{0,20}}"
+        rf"| that [a-z ]{{0,30}})? ?(?:should|must|shall|has to|have to|needs? to|is (?:required"
+        rf"|instructed|ordered|supposed) to) (?:trust|say|state|respond|reply|answer|output"
+        rf"|include|add|send|forward|ignore|recommend|give|escalate|transfer|follow|execute"
+        rf"|run|delete|always|never|not|only|mention|tell|treat|approve|accept|change|call"
+        rf"|append|write|rate|mark)\b",
+    ),
+    Signal(
+        "as a machine you must",
+        "indirect",
+        40,
+        78,
+        rf"\bas an? {_MACHINE}(?: model| system| assistant)?,? (?:you|it) (?:must|should"
+        rf"|have to|need to|are required|will)\b",
+    ),
+    Signal(
+        "bots, answer so",
+        "indirect",
+        30,
+        72,
+        rf"\b{_MACHINE} ?[:,] ?(?:please |now )?(?:say|state|respond|reply|answer|output"
+        rf"|include|send|forward|ignore|recommend|change|run|execute|delete|transfer|approve"
+        rf"|trust|the correct|do not|append|add|confirm)\b|\bthe correct (?:classification"
+        rf"|answer|label|category|response|verdict) (?:for|to) (?:this|the)\b.{{0,40}}\bis\b",
     ),
 )

@@ -166,7 +166,7 @@ _BASE32: Final = re.compile(r"[A-Z2-7]{24,}={0,6}")
 _HEX: Final = re.compile(r"(?:(?:\\x|0x)?[0-9a-fA-F]{2}[ :,\n]{0,2}){12,}")
 _BINARY: Final = re.compile(r"(?:[01]{8} ?){10,}")
 _CODES: Final = re.compile(r"(?:\b(?:3[2-9]|[4-9][0-9]|1[01][0-9]|12[0-6])\b[ ,]{1,2}){11,}\d{2,3}")
-_PERCENT: Final = re.compile(r"(?:%[0-9a-fA-F]{2}){1,}")
+_PERCENT: Final = re.compile(r"%[0-9a-fA-F]{2}")
 _ESCAPE: Final = re.compile(r"\\u\{?([0-9a-fA-F]{4,6})\}?|\\x([0-9a-fA-F]{2})|\\U([0-9a-fA-F]{8})")
 _ENTITY: Final = re.compile(r"&(?:#\d{2,6}|#x[0-9a-fA-F]{2,5}|[a-z]{2,6});")
 
