@@ -233,10 +233,10 @@ def _steps(text: str) -> Iterator[tuple[str, int, int, str]]:
     size = len(text)
     view = views.undisguised(text)
     clean = view.text
-    for content, start, end, name in views.decoded(clean):
+    for content, start, end, name in views.decoded(clean, short=True):
         yield content, *view.original(start, end), name
     squeezed = _SEPARATORS.sub("", clean)
-    for content, _, _, name in views.decoded(squeezed):
+    for content, _, _, name in views.decoded(squeezed, short=True):
         yield content, 0, size, f"spaced, {name}"
     yield clean[::-1], 0, size, "reversed"
     yield codecs.encode(clean, "rot13"), 0, size, "rot13"

@@ -34,6 +34,8 @@ HIDDEN_BONUS: Final = 22
 # Decoding stops when this many times the length of the text was decoded.
 BUDGET_FACTOR: Final = 4
 BUDGET_LEAST: Final = 20_000
+# How often what was made milder is blanked out; after that nothing is milder any more.
+BLANKED: Final = 3
 
 
 class Sign(NamedTuple):
@@ -69,15 +71,30 @@ def score(text: str, *, untrusted: bool = False) -> Finding:
     """
     if not text:
         return CLEAN
-    signs = list(_signs(text, untrusted, _Budget(max(BUDGET_LEAST, BUDGET_FACTOR * len(text)))))
+    budget = _Budget(max(BUDGET_LEAST, BUDGET_FACTOR * len(text)))
+    signs = _typed(text, budget) if not untrusted else list(_signs(text, True, budget))
     many = _many_shot(text, untrusted)
     if many is not None:
         signs.append(many)
     if not signs:
         return CLEAN
-    if not untrusted:
-        signs = _milder_in_quotes(text, _milder_as_questions(text, signs))
     return _together(signs)
+
+
+def _typed(text: str, budget: _Budget) -> list[Sign]:
+    """Signs in what a person typed, those in quotes and questions milder. What was made milder is blanked out and the
+    rest looked at again, so that no quoted sign hides one that is meant."""
+    kept: list[Sign] = []
+    for last in range(BLANKED, -1, -1):
+        signs = list(_signs(text, False, budget))
+        milder = _milder_in_quotes(text, _milder_as_questions(text, signs)) if last else signs
+        kept.extend(milder)
+        spans = [one[3:5] for one, other in zip(signs, milder, strict=True) if one.weight != other.weight]
+        if not spans:
+            break
+        for start, end in spans:
+            text = text[:start] + "." * (end - start) + text[end:]
+    return kept
 
 
 class _Budget:

@@ -20,6 +20,7 @@ from safety.pii.folding import fold, strip_ignorable
 
 MAX_DEPTH: Final = 3  # encodings inside encodings
 MIN_PAYLOAD: Final = 12  # characters of a decoded text that could say something
+MIN_SHORT: Final = 6
 
 
 class View(NamedTuple):
@@ -171,12 +172,15 @@ _ESCAPE: Final = re.compile(r"\\u\{?([0-9a-fA-F]{4,6})\}?|\\x([0-9a-fA-F]{2})|\\
 _ENTITY: Final = re.compile(r"&(?:#\d{2,6}|#x[0-9a-fA-F]{2,5}|[a-z]{2,6});")
 
 
-def decoded(text: str) -> Iterator[tuple[str, int, int, str]]:
-    """What parts of `text` decode to: the decoded text, start and end of the part, and the encoding's name."""
-    for pattern, decode, name in _CODECS:
+def decoded(text: str, *, short: bool = False) -> Iterator[tuple[str, int, int, str]]:
+    """What parts of `text` decode to: the decoded text, start and end of the part, and the encoding's name.
+
+    `short` is for who looks for a few letters only; it decodes many ordinary words as well.
+    """
+    for pattern, decode, name in _SHORT_CODECS if short else _CODECS:
         for match in pattern.finditer(text):
             content = decode(match[0])
-            if content is not None and len(content) >= MIN_PAYLOAD:
+            if content is not None and len(content) >= (MIN_SHORT if short else MIN_PAYLOAD):
                 yield content, match.start(), match.end(), name
     for pattern, replace, name in _INLINE:
         if len(pattern.findall(text, 0, 200_000)) >= 4 or sum(1 for _ in pattern.finditer(text)) >= 4:
@@ -194,6 +198,16 @@ def _readable(data: bytes) -> str | None:
 
 
 def _from_base64(part: str) -> str | None:
+    """The text of base64 in one or more lines; words in lines right before or after it are left away."""
+    lines = part.split()
+    for first, last in ((0, len(lines)), (0, len(lines) - 1), (1, len(lines)), (0, 1)):
+        content = _one_base64("".join(lines[first:last]))
+        if content is not None:
+            return content
+    return None
+
+
+def _one_base64(part: str) -> str | None:
     compact = re.sub(r"[\s=]", "", part).replace("-", "+").replace("_", "/")
     for drop in range(2):
         usable = compact[: len(compact) - drop]
@@ -222,7 +236,7 @@ def _from_binary(part: str) -> str | None:
 
 
 def _from_codes(part: str) -> str | None:
-    return "".join(chr(int(code)) for code in re.findall(r"\d+", part))
+    return "".join(chr(int(code)) for code in re.findall(r"\d+", part) if 31 < int(code) < 127)
 
 
 def _unescape(text: str) -> str:
@@ -243,6 +257,13 @@ _CODECS: Final[tuple[tuple[re.Pattern[str], Callable[[str], str | None], str], .
     (_HEX, _from_hex, "hex"),
     (_BINARY, _from_binary, "binary"),
     (_CODES, _from_codes, "character codes"),
+)
+_SHORT_CODECS: Final[tuple[tuple[re.Pattern[str], Callable[[str], str | None], str], ...]] = (
+    (re.compile(r"[A-Za-z0-9+/_\-]{10,}(?:\r?\n[A-Za-z0-9+/_\-]{4,})*={0,2}"), _from_base64, "base64"),
+    (re.compile(r"[A-Z2-7]{13,}={0,6}"), _from_base32, "base32"),
+    (re.compile(r"(?:(?:\\x|0x)?[0-9a-fA-F]{2}[ :,\n]{0,2}){8,}"), _from_hex, "hex"),
+    (re.compile(r"(?:[01]{8} ?){8,}"), _from_binary, "binary"),
+    (re.compile(r"(?:\b\d{2,3}\b[ ,]{1,2}){7,}\d{2,3}"), _from_codes, "character codes"),
 )
 _INLINE: Final[tuple[tuple[re.Pattern[str], Callable[[str], str], str], ...]] = (
     (_PERCENT, _unquote, "percent"),

@@ -169,7 +169,7 @@ def _routable(groups: list[str]) -> bool:
 
 
 RECOGNISERS: Final[tuple[Recogniser, ...]] = (
-    recogniser("EMAIL_ADDRESS", "EMAIL", EMAIL_PATTERN, 400, email_spans),
+    recogniser("EMAIL_ADDRESS", "EMAIL", EMAIL_PATTERN, 511, email_spans),
     recogniser(
         "IP_ADDRESS",
         "IP",

@@ -46,8 +46,11 @@ def _runs(candidate: str, least: int, most: int) -> Iterator[tuple[int, int, str
 
 
 def _card_shape(sizes: list[int]) -> bool:
+    """Whether people group cards so. Cards of 14 and 15 digits are not written in fours."""
     if set(sizes) in ({1}, {2}):
         return True
+    if sizes[:3] == [4, 4, 4] and len(sizes) == 4 and sizes[3] < 4:
+        return False
     return all(size >= 3 for size in sizes[:-1])
 
 
