@@ -238,6 +238,8 @@ def _steps(text: str) -> Iterator[tuple[str, int, int, str]]:
     squeezed = _SEPARATORS.sub("", clean)
     for content, _, _, name in views.decoded(squeezed, short=True):
         yield content, 0, size, f"spaced, {name}"
+    for content, name in _every_alignment(squeezed):
+        yield content, 0, size, f"spaced, {name}"
     yield clean[::-1], 0, size, "reversed"
     yield codecs.encode(clean, "rot13"), 0, size, "rot13"
     lines = [line.strip() for line in clean.splitlines() if line.strip()]
@@ -251,3 +253,20 @@ def _steps(text: str) -> Iterator[tuple[str, int, int, str]]:
     for stride in (2, 3):
         for offset in range(stride):
             yield squeezed[offset::stride], 0, size, "interleaved"
+
+
+_RUNS: Final = (
+    (re.compile(r"[A-Za-z0-9+/]{10,}"), 4, "base64", base64.b64decode),
+    (re.compile(r"[A-Z2-7]{13,}"), 8, "base32", base64.b32decode),
+    (re.compile(r"[0-9a-fA-F]{16,}"), 2, "hex", bytes.fromhex),
+)
+
+
+def _every_alignment(squeezed: str) -> Iterator[tuple[str, str]]:
+    """What runs of letters decode to from every offset: words that were squeezed together with a payload shift it."""
+    for pattern, unit, name, decode in _RUNS:
+        for run in pattern.findall(squeezed):
+            for offset in range(unit):
+                usable = run[offset:]
+                content = decode(usable[: len(usable) // unit * unit])
+                yield content.decode("latin-1"), name

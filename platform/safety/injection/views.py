@@ -168,8 +168,10 @@ _HEX: Final = re.compile(r"(?:(?:\\x|0x)?[0-9a-fA-F]{2}[ :,\n]{0,2}){12,}")
 _BINARY: Final = re.compile(r"(?:[01]{8} ?){10,}")
 _CODES: Final = re.compile(r"(?:\b(?:3[2-9]|[4-9][0-9]|1[01][0-9]|12[0-6])\b[ ,]{1,2}){11,}\d{2,3}")
 _PERCENT: Final = re.compile(r"%[0-9a-fA-F]{2}")
-_ESCAPE: Final = re.compile(r"\\u\{?([0-9a-fA-F]{4,6})\}?|\\x([0-9a-fA-F]{2})|\\U([0-9a-fA-F]{8})")
-_ENTITY: Final = re.compile(r"&(?:#\d{2,6}|#x[0-9a-fA-F]{2,5}|[a-z]{2,6});")
+_ESCAPE: Final = re.compile(
+    r"\\u\{([0-9a-fA-F]{1,6})\}|\\U([0-9a-fA-F]{8})|\\[uU]([0-9a-fA-F]{4})|\\[xX]([0-9a-fA-F]{2})"
+)
+_ENTITY: Final = re.compile(r"&(?:#\d{2,6}|#[xX][0-9a-fA-F]{2,5}|[a-z]{2,6});")
 
 
 def decoded(text: str, *, short: bool = False) -> Iterator[tuple[str, int, int, str]]:
@@ -241,7 +243,7 @@ def _from_codes(part: str) -> str | None:
 
 def _unescape(text: str) -> str:
     def one(match: re.Match[str]) -> str:
-        code = int(match[1] or match[2] or match[3], 16)
+        code = int(match[match.lastindex or 0], 16)
         return chr(code) if code < 0x110000 and not 0xD800 <= code < 0xE000 else "?"
 
     return _ESCAPE.sub(one, text)

@@ -59,7 +59,8 @@ def words(*texts: str) -> tuple[str, ...]:
 
 def any_of(choices: Iterable[str]) -> str:
     """A pattern for one of `choices`. Latin words match whole words only; `_` counts as a border."""
-    latin, other = [], []
+    latin: list[str] = []
+    other: list[str] = []
     for choice in choices:
         (latin if choice.isascii() else other).append(re.escape(choice).replace(r"\ ", r"[ _-]?"))
     parts = [rf"(?<![a-z])(?:{'|'.join(latin)})(?![a-z])"] if latin else []
