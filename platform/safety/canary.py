@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+import ahocorasick
+
 from core.encryption import keyed_digest
 from safety.injection import views
 
@@ -27,7 +29,11 @@ CHUNK: Final = 4  # and shorter ones, when together they make up half of it
 WINDOW: Final = 12  # letters of the forms that a stream is checked for
 MASK: Final = "[CANARY]"
 MAX_STEPS: Final = 3  # disguises on top of each other
-MAX_WORK: Final = 3_000_000  # characters of all readings of one text together
+MAX_STRIDE: Final = 12  # letters between two of the token's, and one
+# Characters of all readings of one text together.
+WORK_LEAST: Final = 80_000
+WORK_FACTOR: Final = 100
+MAX_WORK: Final = 1_000_000
 _FORM: Final = re.compile(rf"{PREFIX}(?:-[{ALPHABET}]{{{GROUP}}}){{{LETTERS // GROUP}}}")
 
 _PLANTED: Final = {
@@ -118,7 +124,7 @@ def sightings(text: str, tokens: Iterable[str]) -> Iterator[Sighting]:
     three on top of each other.
 
     A disguise that is spread over the whole text has the whole text as its place. Linear in the length of the text,
-    about 0.1 s for 10,000 characters in the worst case; for whole answers, not for every chunk.
+    at most 0.3 s, for prose 0.05 s at 2,000 characters; for whole answers, not for every chunk.
     """
     for token in tokens:
         found = list(_plain_sightings(text, token))
@@ -146,14 +152,18 @@ _SHIFTS: Final = tuple(
 
 
 @lru_cache(maxsize=256)
-def _fragments(token: str) -> re.Pattern[str]:
+def _fragments(token: str) -> ahocorasick.Automaton:
     """Every run of `FRAGMENT` letters of the token, forwards and backwards, in every shift of the alphabet."""
     runs: set[str] = set()
     for shift in _SHIFTS:
         moved = _core(token).translate(shift).translate(_CANONICAL)
         for row in (moved, moved[::-1]):
             runs.update(row[place : place + FRAGMENT] for place in range(len(row) - FRAGMENT + 1))
-    return re.compile("(?=(" + "|".join(sorted(runs)) + "))")
+    automaton = ahocorasick.Automaton(ahocorasick.STORE_LENGTH)
+    for run in runs:
+        automaton.add_word(run)
+    automaton.make_automaton()
+    return automaton
 
 
 @lru_cache(maxsize=256)
@@ -178,8 +188,8 @@ def _plain_sightings(text: str, token: str) -> Iterator[Sighting]:
     """Sightings whose place is known exactly: letters in a row, and scattered chunks."""
     letters, places = _letters(text)
     run: list[int] = []
-    for match in _fragments(token).finditer(letters):
-        start, end = match.start(), match.start() + FRAGMENT
+    for last, _ in _fragments(token).iter(letters):
+        start, end = last + 1 - FRAGMENT, last + 1
         if run and start <= run[1]:
             run[1] = end
             continue
@@ -200,31 +210,39 @@ def _plain_sightings(text: str, token: str) -> Iterator[Sighting]:
             yield Sighting(token, places[place], places[place + CHUNK - 1] + 1, "scattered")
 
 
+def _shows(text: str, token: str) -> bool:
+    """Whether the token's letters stand in a row in one reading of a text."""
+    letters = _NO_LETTERS.sub("", views.plain(text).text).translate(_CANONICAL)
+    return next(_fragments(token).iter(letters), None) is not None
+
+
 def _disguised(text: str, token: str) -> tuple[int, int, str] | None:
     """The place and the name of the disguise in which the token is found, by trying them on top of each other."""
-    fragments = _fragments(token)
-    work = MAX_WORK
+    if any(_shows(row, token) for row in _far_apart(text)):
+        return 0, len(text), "interleaved"
+    work = min(MAX_WORK, WORK_LEAST + WORK_FACTOR * len(text))
     level: list[tuple[str, int, int, str]] = [(text, 0, len(text), "")]
     seen = {text}
     for _ in range(MAX_STEPS):
         deeper: list[tuple[str, int, int, str]] = []
         for reading, low, high, name in level:
-            whole = (low, high) if name else None
             for content, start, end, how in _steps(reading):
-                work -= len(content)
-                if content in seen or work < 0:
+                work -= len(content) + 50
+                if work < 0:
+                    return None
+                if len(content) < FRAGMENT or content in seen:
                     continue
                 seen.add(content)
-                place = whole or (start, end)
-                if fragments.search(_letters(content)[0]) or any(
-                    True for _ in _plain_sightings(content, token)
-                ):
-                    return *place, how if not name else f"{name}, {how}"
-                deeper.append((content, *place, how if not name else f"{name}, {how}"))
+                place = (low, high) if name else (start, end)
+                path = f"{name}, {how}" if name else how
+                if _shows(content, token):
+                    return *place, path
+                deeper.append((content, *place, path))
         level = deeper
     return None
 
 
+_NO_LETTERS: Final = re.compile("[^a-z0-9]+")
 _SEPARATORS: Final = re.compile(r"[\s\-_.*|,/:;'\"`~+·]+")
 
 
@@ -253,6 +271,16 @@ def _steps(text: str) -> Iterator[tuple[str, int, int, str]]:
     for stride in (2, 3):
         for offset in range(stride):
             yield squeezed[offset::stride], 0, size, "interleaved"
+            yield clean[offset::stride], 0, size, "interleaved"
+
+
+def _far_apart(text: str) -> Iterator[str]:
+    """Every so-and-so-manieth letter: words of one length by their first letters, letters put between letters twice."""
+    clean = views.undisguised(text).text
+    for row in (clean, _SEPARATORS.sub("", clean)):
+        for stride in range(4, MAX_STRIDE + 1):
+            for offset in range(stride):
+                yield row[offset::stride]
 
 
 _RUNS: Final = (
