@@ -31,7 +31,7 @@ _IGNORE: Final = (
     r"|obeying|adhere to|adhering to|comply with"
     r"|complying with|listen to|listening to|abide by|abiding by|heed|heeding)|overrid"
     r"(?:e|es|ing)|overrul(?:e|es|ing)"
-    r"|supersed(?:e|es|ing)|disobey|countermand|scratch"
+    r"|supersedes?|superseding|disobey|countermand|scratch"
     r"|(?:do not|don'?t|needn'?t|no longer) (?:have|need) to (?:follow|obey|adhere to"
     r"|comply with|listen to|abide by))"
 )
@@ -153,7 +153,7 @@ SIGNALS: Final[tuple[Signal, ...]] = (
         rf"(?:previous|prior|above|earlier|preceding|old|original|initial|your|system|all){gap(3)}"
         rf"(?:{_ORDERS}|{_RULES}){gap(5)}"
         r"(?:no longer (?:apply|applies|valid|matter|relevant|in (?:effect|force))|(?:null and )?void"
-        r"|cancell?ed|obsolete|revoked"
+        r"|canceled|cancelled|obsolete|revoked"
         r"|outdated|superseded|suspended|replaced|lifted|disabled|(?:is|are|was|were) "
         r"(?:wrong|fake|a test|a mistake|deleted)"
         r"|do(?:es)? not (?:apply|count|matter)|don'?t (?:apply|count|matter))",
@@ -236,7 +236,7 @@ SIGNALS: Final[tuple[Signal, ...]] = (
         48,
         65,
         r"\b(?:without|no|free (?:from|of)|lacks?|lacking|not have|don'?t have|do not have"
-        r"|removed?|ignores?|ignoring|has no|have no|had no|zero|doesn'?t have|does not have"
+        r"|removed?|ignores?|ignoring|has no|have no|had no|zero|does(?:n't|nt) have|does not have"
         r"|not bound by|unbound by|bypasses) (?:any |all |the |your |its |more |moral "
         r"|such )?(?:(?:ethical|moral|safety|content|legal|openai|usual|normal|"
         r"typical|built-in|programmed|and|or|of|its) ?){0,4}(?:restrictions?|limitations?"

@@ -59,7 +59,7 @@ SIGNALS: Final[tuple[Signal, ...]] = (
         74,
         r"\b(?:you|it|he|she|who|that|ai|bot|model|assistant|[a-z]+(?:bot|gpt)) (?:must "
         r"|will |should |shall |can |could |may |is |are |do |does )?(?:now )?(?:never"
-        r"|not|cannot|can'?t|won'?t|doesn'?t|don'?t|unable to|not allowed to|forbidden to) "
+        r"|not|cannot|can'?t|won'?t|does(?:n't|nt)|don'?t|unable to|not allowed to|forbidden to) "
         r"(?:ever )?(?:refuses?|decline|say (?:that you can'?t|no to)|reject (?:any|my"
         r"|a) )",
     ),

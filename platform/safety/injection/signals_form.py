@@ -154,7 +154,7 @@ SIGNALS: Final[tuple[Signal, ...]] = (
         r"|are asked to |being asked to )?(?:summari[sz](?:e|ing)|answer(?:ing)?|respond"
         r"(?:ing)?|reply(?:ing)?|translat(?:e|ing)|process(?:ing)?|review(?:ing)?|analy[sz]"
         r"(?:e|ing)|evaluat(?:e|ing)|rating|rate|rank(?:ing)?|quot(?:e|ing)|discuss(?:ing)?"
-        r"|describ(?:e|ing)|read(?:ing)?|your (?:answer|reply|response|summary)|generating"
+        r"|describe|describing|read(?:ing)?|your (?:answer|reply|response|summary)|generating"
         r"|presenting)"
         r"(?: (?:to|about|on|of|for))?(?: (?:this|the|these|any|our|its|it|user'?s?|a"
         r"|their))?(?: [\w-]+){0,4},? (?:you (?:must|should|need to|have to|shall)|always"
@@ -274,7 +274,7 @@ SIGNALS: Final[tuple[Signal, ...]] = (
         26,
         66,
         r"\b(?:before|prior to|instead of|rather than) (?:you )?(?:answer(?:ing)?|respond"
-        r"(?:ing)?|doing|continu(?:e|ing)|proceed(?:ing)?|complet(?:e|ing)|anything|summari[sz]ing"
+        r"(?:ing)?|doing|continu(?:e|ing)|proceed(?:ing)?|complete|completing|anything|summari[sz]ing"
         r"|the)\b.{0,60},? (?:you (?:must|should|need|have)|first|please|visit|go to|open"
         r"|send|call|run|execute|delete|transfer|ask|tell|click|download|fetch|navigate)\b"
         r"|\byour (?:new |next |real |actual |only |current |first |primary )?(?:task"
