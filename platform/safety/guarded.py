@@ -53,19 +53,19 @@ class Guarded:
             return False
         return (direction.value, reviews.digest_of(self.tenant_id, text)) in self.approved
 
-    def check(self, text: str, direction: Direction) -> Checked:
-        """Check a whole text: refused for review only where nobody has approved it yet.
+    def check(self, text: str, direction: Direction, *, untrusted: bool = False) -> Checked:
+        """Check a whole text: refused for review only where nobody has approved it yet. `untrusted` as for `Guard`.
 
-        Raises what a checker raises; `GuardSource.failed` says what then becomes of the request. Raises
-        RuntimeError without a guard.
+        Raises CheckerFailed; `GuardSource.failed` says what then becomes of the request. Raises RuntimeError
+        without a guard.
         """
         if self.guard is None:
             raise RuntimeError("nothing is loaded: ask is_closed first")
-        checked = self.guard.check(text, direction)
+        checked = self.guard.check(text, direction, untrusted=untrusted)
         refused = checked.refused
         if refused is None or refused.action is not Action.REVIEW or not self.is_approved(text, direction):
             return checked
-        return self._lenient().check(text, direction)
+        return self._lenient().check(text, direction, untrusted=untrusted)
 
     def _lenient(self) -> Guard:
         """The guard with reviews recorded only. Made for each approved text that comes again."""

@@ -15,7 +15,7 @@ from safety.models import PlatformRule, PlatformRuleSetVersion, PlatformSafety, 
 from safety.owners import PLATFORM
 from safety.services import tenant_settings
 from tenants.api.safety import serializers
-from tenants.api.safety.common import (
+from tenants.api.safety.owned import (
     BenchViews,
     PlatformOwned,
     RuleViews,

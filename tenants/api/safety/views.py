@@ -16,7 +16,7 @@ from safety import selectors
 from safety.models import Disclaimer, HitCount, Override, Review, Rule, RuleSetVersion, TenantSafety, WordList
 from safety.services import reviews, tenant_settings
 from tenants.api.safety import filters, serializers
-from tenants.api.safety.common import BenchViews, RuleViews, VersionViews, WordListViews
+from tenants.api.safety.owned import BenchViews, RuleViews, VersionViews, WordListViews
 from tenants.middleware import platform_view
 
 
