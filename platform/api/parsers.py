@@ -75,7 +75,7 @@ class PlainTextParser(BaseParser):
         stream: IO[bytes],
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
-    ) -> bytes:
+    ) -> Any:
         """The bytes; whoever takes them decodes them, and can say in which line that fails."""
         return stream.read()
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -19,10 +20,10 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import Error as DatabaseError
+from django.db import connections
 
 from core import clock
 from core.scoping import tenant_scope
-from core.threads import in_thread
 from safety import policies, selectors, snapshots
 from safety.errors import BrokenVersion
 from safety.guarded import Guarded
@@ -39,7 +40,9 @@ log = structlog.get_logger(__name__)
 REFRESH_WAIT_S = 0.5
 # Between tries to load what could not be loaded: doubling.
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 15.0
-# Sets that cost more than this are compiled one at a time, so that a few large ones do not take every thread.
+# That load and compile, in one process.
+THREADS = 4
+# Sets that cost more than this are compiled one at a time.
 LARGE_BYTES = 4 * 1024 * 1024
 _ENTRY_BYTES = 4 * 1024
 # Entries that are loaded anew at once when the platform's rules change; the others with their next request.
@@ -110,7 +113,10 @@ class GuardSource:
         self._lock = threading.RLock()  # of everything above; never held while something is loaded
         self._platform_lock = threading.Lock()  # one compilation of the platform's set at a time
         self._large = threading.Lock()
-        self._incidents: dict[tuple[UUID | None, str], bool] = {}  # → whether the trail has it
+        # Of our own: whoever waits for a compilation here keeps no other work of the process waiting.
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="safety")
+        # → when the trail was told, on the monotonic clock; none while it could not be.
+        self._incidents: dict[tuple[UUID | None, str], float | None] = {}
 
     # --- For event loops
 
@@ -133,8 +139,8 @@ class GuardSource:
         return entry.guarded
 
     def heard(self, event: Mapping[str, Any]) -> None:
-        """An event of `core.events`, on the loop: what holds for a tenant, or for all, has changed."""
-        if event.get("kind") in ("safety", "tenant"):
+        """An event of `core.events`, on the loop; those of other kinds are passed over."""
+        if event.get("kind") == "safety":
             tenant = event.get("tenant_id")
             self.forget(UUID(tenant) if tenant else None)
 
@@ -163,10 +169,13 @@ class GuardSource:
     async def failed(self, guarded: Guarded, error: BaseException) -> bool:
         """A checker raised: True when the request may go on unchecked, False when it is refused (L22)."""
         is_open = guarded.on_failure == OnFailure.OPEN
-        await in_thread(self._incident)(
-            guarded.tenant_id, "checker", "open" if is_open else "closed", type(error).__name__
-        )
+        effect = "open" if is_open else "closed"
+        await self._off_loop(self._note, guarded.tenant_id, "checker", effect, error, type(error).__name__)
         return is_open
+
+    def close(self) -> None:
+        """Start no more threads; what loads now ends by itself."""
+        self._threads.shutdown(wait=False)
 
     def _refresh(self, tenant_id: UUID) -> asyncio.Task[Guarded]:
         with self._lock:
@@ -179,11 +188,22 @@ class GuardSource:
 
     async def _load(self, tenant_id: UUID) -> Guarded:
         try:
-            return await in_thread(self._load_now)(tenant_id)
+            return await self._off_loop(self._load_now, tenant_id)
         finally:
             with self._lock:
                 if self._loading.get(tenant_id) is asyncio.current_task():
                     del self._loading[tenant_id]
+
+    async def _off_loop(self, work: Callable[..., Any], *args: Any) -> Any:
+        """Run `work` in a thread of ours and give its database connection back."""
+
+        def call() -> Any:
+            try:
+                return work(*args)
+            finally:
+                connections.close_all()
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     # --- For threads
 
@@ -356,18 +376,23 @@ class GuardSource:
 
     # --- Incidents: noted while something fails, written as soon as something can be written
 
-    def _note(self, tenant_id: UUID | None, what: str, effect: str, error: Exception) -> None:
+    def _note(
+        self, tenant_id: UUID | None, what: str, effect: str, error: BaseException, said: str = ""
+    ) -> None:
+        """`said` in place of the error's own words, where these could hold somebody's text."""
         try:
-            self._incident(tenant_id, what, effect, f"{type(error).__name__}: {error}")
+            self._incident(tenant_id, what, effect, said or f"{type(error).__name__}: {error}")
         except DatabaseError:
             with self._lock:
-                self._incidents[tenant_id, what] = False
+                self._incidents[tenant_id, what] = None
 
     def _incident(self, tenant_id: UUID | None, what: str, effect: str, error: str) -> None:
+        now = clock.monotonic()
         with self._lock:
-            if self._incidents.get((tenant_id, what)):
+            told_at = self._incidents.get((tenant_id, what))
+            if told_at is not None and now - told_at < incidents.REMIND_S:
                 return
-            self._incidents[tenant_id, what] = True
+            self._incidents[tenant_id, what] = now
         try:
             incidents.report(tenant_id=tenant_id, what=what, effect=effect, error=error)
         except DatabaseError:
@@ -377,11 +402,11 @@ class GuardSource:
 
     def _over(self, tenant_id: UUID | None, what: str) -> None:
         with self._lock:
-            was_told = self._incidents.pop((tenant_id, what), None)
-        if was_told is None:
-            return
+            if (tenant_id, what) not in self._incidents:
+                return
+            told_at = self._incidents.pop((tenant_id, what))
         try:
-            if not was_told:  # the database was away all the time: the trail gets both ends now
+            if told_at is None:  # the database was away all the time: the trail gets both ends now
                 incidents.report(tenant_id=tenant_id, what=what, effect="over", error="")
             incidents.recovered(tenant_id=tenant_id, what=what)
         except DatabaseError:

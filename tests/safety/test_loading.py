@@ -470,6 +470,31 @@ def test_a_checker_that_fails_is_the_tenants_policy_and_told_once(
     }
 
 
+def test_an_incident_that_goes_on_is_told_of_again(
+    source: GuardSource, acme: Tenant, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(incidents, "REMIND_S", 0)
+    monkeypatch.setattr(incidents, "sync_client", lambda: _Forgetful())
+
+    async def work() -> None:
+        guarded = await source.get(acme.pk)
+        for _ in range(2):
+            await source.failed(guarded, RuntimeError())
+
+    run(work)
+    assert len(trail("safety.guard.failed")) == 2
+
+
+class _Forgetful:
+    """Valkey after the reminder's time."""
+
+    def set(self, *_args: Any, **_options: Any) -> bool:
+        return True
+
+    def delete(self, *_args: Any) -> int:
+        return 0
+
+
 def test_two_processes_tell_of_one_incident_once(acme: Tenant) -> None:
     damage(acme, 1)
     GuardSource().get_now(acme.pk)

@@ -151,7 +151,7 @@ def _decode(raw: bytes) -> Counter[Hit]:
     rows = msgspec.json.decode(raw, type=list[tuple[str, str, str, int, str, str, str, int]])
     counts: Counter[Hit] = Counter()
     for *parts, count in rows:
-        hit = Hit(*parts)
+        hit = Hit._make(parts)
         UUID(hit.tenant_id)
         date.fromisoformat(hit.day)
         Action(hit.action)
@@ -176,7 +176,7 @@ def _add(tenant_id: UUID, counts: Counter[Hit]) -> None:
     """One UPSERT for a tenant's counts, inside its scope. Of a tenant that is gone, nothing is kept."""
     hits = sorted(counts)
     table = HitCount._meta.db_table
-    tenants = HitCount._meta.get_field("tenant").related_model._meta.db_table  # type: ignore[union-attr]
+    tenants = HitCount._meta.get_field("tenant").related_model._meta.db_table
     with tenant_scope(tenant_id), connection.cursor() as cursor:
         cursor.execute(
             f'INSERT INTO "{table}" (id, tenant_id, day, rule, version, category, action, direction, count)'  # noqa: S608

@@ -151,7 +151,8 @@ class WordListViews(ListMixin, RetrieveMixin, OwnedViewSet):
         """The words of the body, of whichever type it is."""
         content_type = (request.content_type or "").partition(";")[0].strip().lower()
         if content_type in ("text/plain", "text/csv"):
-            return terms.read_file(request.data, is_csv=content_type == "text/csv")
+            raw: Any = request.data
+            return terms.read_file(raw, is_csv=content_type == "text/csv")
         if content_type == "multipart/form-data":
             files = [file for _name, each in request.FILES.lists() for file in each]
             if len(files) != 1 or set(request.FILES) != {"file"}:
