@@ -61,6 +61,12 @@ app.conf.update(
             "options": {"expires": 10},
         },
         "flush-key-use": {"task": "access.flush_key_use", "schedule": 30.0, "options": {"expires": 30}},
+        "audit-seal": {"task": "audit.seal", "schedule": 2.0, "options": {"expires": 4}},
+        "audit-verify": {
+            "task": "audit.verify",
+            "schedule": crontab(hour="4", minute="7"),
+            "options": {"expires": 3600},
+        },
         "forget-idempotency-keys": {
             "task": "api.forget_idempotency_keys",
             "schedule": 3600.0,

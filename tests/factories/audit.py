@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import factory
 
-from audit.models import AuditEvent
+from audit.models import AuditChain, AuditEvent, AuditPending, AuditSeal
+from audit.services.sealing import seal_chain
+from core.scoping import platform_scope
 from tests.factories.base import WalledFactory
 from tests.factories.tenants import TenantFactory
 
@@ -19,3 +23,49 @@ class AuditEventFactory(WalledFactory):
     action = "tests.thing.done"
     actor_kind = "system"
     actor_label = "tests"
+
+
+class AuditPendingFactory(WalledFactory):
+    """An event that waits for its seal: PostgreSQL makes the row, nobody else may."""
+
+    class Meta:
+        model = AuditPending
+
+    tenant = factory.SubFactory(TenantFactory)
+
+    @classmethod
+    def _create(cls, model_class: type[Any], *args: Any, **kwargs: Any) -> Any:
+        event = AuditEventFactory(tenant=kwargs["tenant"])
+        with platform_scope(reason="tests"):
+            return AuditPending.objects.get(pk=event.pk)
+
+
+class AuditSealFactory(WalledFactory):
+    """The link of an event, made by the sealer."""
+
+    class Meta:
+        model = AuditSeal
+
+    tenant = factory.SubFactory(TenantFactory)
+
+    @classmethod
+    def _create(cls, model_class: type[Any], *args: Any, **kwargs: Any) -> Any:
+        event = AuditEventFactory(tenant=kwargs["tenant"])
+        seal_chain(event.tenant_id)
+        with platform_scope(reason="tests"):
+            return AuditSeal.objects.get(event_id=event.pk)
+
+
+class AuditChainFactory(WalledFactory):
+    """The head of a chain with at least one link."""
+
+    class Meta:
+        model = AuditChain
+
+    tenant = factory.SubFactory(TenantFactory)
+
+    @classmethod
+    def _create(cls, model_class: type[Any], *args: Any, **kwargs: Any) -> Any:
+        AuditSealFactory(tenant=kwargs["tenant"])
+        with platform_scope(reason="tests"):
+            return AuditChain.objects.get(tenant=kwargs["tenant"])

@@ -1,4 +1,5 @@
-"""The audit trail's two ways to write: what somebody did, and that staff looked across tenants."""
+"""Writes of this app: `events` that say what somebody did; `sealing`, `checkpoints`, `verification` and `erasure` of
+chains."""
 
 from audit.services.events import record, record_platform_access
 
