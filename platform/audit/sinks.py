@@ -33,7 +33,7 @@ class CheckpointSink(Protocol):
     def append_key(self, record: Record) -> None:
         """Keep the record of a key. Raises OSError."""
 
-    def keys(self) -> list[Record]:
+    def key_records(self) -> list[Record]:
         """The records of keys, the oldest first."""
 
 
@@ -76,7 +76,7 @@ class FileSink:
         """As `append`."""
         self._append(self.folder / "keys.jsonl", record)
 
-    def keys(self) -> list[Record]:
+    def key_records(self) -> list[Record]:
         """There are as many as keys were ever used."""
         return [record for record in read_lines(self.folder / "keys.jsonl") if record is not None]
 

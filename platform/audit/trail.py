@@ -12,7 +12,7 @@ from django.db import connection
 
 from audit.links import COLUMNS, sealed_fields, stamp
 from audit.models import AuditChain, AuditPending, AuditSeal
-from audit.proof.verify import MOST_FINDINGS, Link
+from audit.proof.verify import GENESIS, MOST_FINDINGS, Link
 from core import clock
 
 PAGE = 2_000
@@ -57,7 +57,9 @@ def chains() -> list[UUID | None]:
 
 def chain(*, tenant_id: UUID | None) -> AuditChain:
     """The head of one chain in scope; one without links where nothing was sealed yet."""
-    return AuditChain.objects.filter(tenant_id=tenant_id).first() or AuditChain(tenant_id=tenant_id)
+    return AuditChain.objects.filter(tenant_id=tenant_id).first() or AuditChain(
+        tenant_id=tenant_id, hash=GENESIS
+    )
 
 
 def links(*, tenant_id: UUID | None, after: int = 0, through: int = 2**62) -> Iterator[Link]:

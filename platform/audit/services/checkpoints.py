@@ -46,7 +46,7 @@ def sign_due(*, at_once: bool = False) -> int:
 
 def introduce_key(sink: CheckpointSink) -> None:
     """Make the signing key known before it signs for the first time."""
-    record = keys.introduction(sink.keys(), clock.now())
+    record = keys.introduction(sink.key_records(), clock.now())
     if record is not None:
         sink.append_key(record)
 

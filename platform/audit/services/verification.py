@@ -54,7 +54,7 @@ def verify(
     Reads alone, and changes nothing.
     """
     sink, name, report = checkpoint_sink(), chain_name(tenant_id), Report()
-    trusted = trusted_keys(sink.keys(), anchors or keys.anchors(), report)
+    trusted = trusted_keys(sink.key_records(), anchors or keys.anchors(), report)
     start = (0, GENESIS)
     if since is not None or most is not None:
         at_least = trail.chain(tenant_id=tenant_id).sequence - most if most is not None else 0
@@ -91,6 +91,34 @@ def verify_recorded(
         },
     )
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedChains:
+    """The reports on several chains. Not complete where chains or older links were left out."""
+
+    chains: list[Verified]
+    is_complete: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """True when nothing was found in any of them."""
+        return all(each.report.is_whole for each in self.chains)
+
+
+def verify_several(
+    *, actor: Actor, owners: Sequence[UUID | None], since: datetime | None = None
+) -> VerifiedChains:
+    """Verify chains in scope until MOST_LINKS links were gone through, and record each. For a request."""
+    found: list[Verified] = []
+    left = MOST_LINKS
+    for owner in owners:
+        if left <= 0:
+            break
+        found.append(verify_recorded(actor=actor, tenant_id=owner, since=since, most=left))
+        left -= found[-1].report.links
+    is_complete = len(found) == len(owners) and all(each.first == 1 or since is not None for each in found)
+    return VerifiedChains(found, is_complete)
 
 
 def verify_all() -> list[Verified]:
