@@ -19,7 +19,8 @@ from audit import bundle, trail
 from audit import selectors as audit_selectors
 from audit.links import chain_name, tenant_of_chain
 from audit.models import AuditChain, AuditEvent
-from audit.services import exports, verification
+from audit.services import record_export, verification
+from audit.state import state
 from core.errors import InvalidInput
 from core.scoping import current_scope
 from tenants.api import audit_files, audit_filters, audit_serializers
@@ -63,8 +64,8 @@ class AuditEventViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
         form = asked.validated_data["file"]
         wanted = audit_files.Wanted(current_scope().tenant_id, given)
         wanted.refuse_invalid()
-        exports.record_export(
-            actor=self.actor, tenant_id=wanted.tenant_id, what=f"events as {form}", query=given
+        record_export(
+            actor=self.actor, tenant_id=wanted.tenant_id, what=f"audit events as {form}", query=given
         )
         return Streamed(
             audit_files.export(wanted, form=form),
@@ -93,7 +94,7 @@ class AuditTrailViewSet(ScopedViewSet):
     def list(self, request: Request) -> Response:
         """How the chain stands: its last link, the last one that was signed, and what waits."""
         tenant_id = self._owner(self.read_query(audit_serializers.ChainQuery).get("chain"))
-        return self.answer(exports.state(tenant_id=tenant_id))
+        return self.answer(state(tenant_id=tenant_id))
 
     @action(detail=False, methods=["post"])
     def verify(self, request: Request) -> Response:
@@ -115,7 +116,7 @@ class AuditTrailViewSet(ScopedViewSet):
         tenant_id = self._owner(self.read_query(audit_serializers.ChainQuery).get("chain"))
         head = trail.chain(tenant_id=tenant_id)
         name = chain_name(tenant_id)
-        exports.record_export(actor=self.actor, tenant_id=tenant_id, what="trail with proof", query={})
+        record_export(actor=self.actor, tenant_id=tenant_id, what="audit trail with proof")
         return Streamed(
             bundle.bundle(tenant_id=tenant_id, last_sequence=head.sequence, last_hash=head.hash),
             filename=f"audit-trail-{name}.zip",

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from audit import trail
 from audit.bundle import bundle
-from audit.services.exports import record_export
+from audit.services import record_export
 from core.actors import system
 from core.errors import DomainError
 from core.scoping import platform_scope
@@ -39,7 +39,7 @@ class Command(BaseCommand):
                     owner = tenant_by_slug(slug=options["tenant"]).pk
                 head = trail.chain(tenant_id=owner)
                 actor = system("manage.py audit_export")
-                record_export(actor=actor, tenant_id=owner, what="trail with proof", query={})
+                record_export(actor=actor, tenant_id=owner, what="audit trail with proof")
             with options["file"].open("xb") as file:
                 for piece in bundle(tenant_id=owner, last_sequence=head.sequence, last_hash=head.hash):
                     file.write(piece)

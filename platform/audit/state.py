@@ -1,18 +1,14 @@
-"""How a chain stands, and the record that somebody took events or a trail away with them."""
+"""How a chain stands."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from audit import keys, trail
 from audit.links import chain_name
-from audit.models import AuditEvent
 from audit.proof.verify import key_id
-from audit.services.events import record
-from core.actors import Actor
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +43,4 @@ def state(*, tenant_id: UUID | None) -> ChainState:
         erased_through=head.erased_through,
         key_id=key_id(raw) if raw else "",
         public_key=keys.shown_key(raw),
-    )
-
-
-def record_export(*, actor: Actor, tenant_id: UUID | None, what: str, query: Mapping[str, str]) -> AuditEvent:
-    """Write that somebody exported `what`. The permission is the caller's question ("audit.trail.read")."""
-    return record(
-        "audit.trail.exported", actor=actor, tenant_id=tenant_id, after={"what": what, "query": dict(query)}
     )
