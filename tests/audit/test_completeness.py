@@ -48,39 +48,49 @@ def functions(trees: dict[str, ast.Module]) -> dict[str, ast.FunctionDef]:
     }
 
 
-def called(node: ast.FunctionDef) -> set[str]:
-    """The last names of all that a function calls, or hands over to be called."""
-    names = set()
+def imported(path: str, tree: ast.Module) -> dict[str, str]:
+    """Local name → where it comes from: a file of services, or a function in one ("file:name")."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                name = alias.asname or alias.name
+                base = node.module.replace(".", "/")
+                for root in ("", "platform/"):
+                    found[f"{name}|{root}module"] = f"{root}{base}/{alias.name}.py"
+                    found[f"{name}|{root}function"] = f"{root}{base}.py:{alias.name}"
+    return found
+
+
+def called(path: str, node: ast.FunctionDef, names: dict[str, str]) -> set[str]:
+    """What a function calls: "record" for whatever writes an event, and functions of services as "file:name"."""
+    calls = set()
     for each in ast.walk(node):
-        if isinstance(each, ast.Call):
-            target = each.func
-            if isinstance(target, ast.Attribute):
-                is_signal = target.attr == "send" and isinstance(target.value, ast.Name)
-                names.add("record" if is_signal and target.value.id == "account_changed" else target.attr)  # type: ignore[attr-defined]
-            elif isinstance(target, ast.Name):
-                names.add(target.id)
-    return names
+        if not isinstance(each, ast.Call):
+            continue
+        target = each.func
+        if isinstance(target, ast.Name):
+            calls |= {"record"} if target.id in WRITERS else {f"{path}:{target.id}"}
+            calls |= {names.get(f"{target.id}|{root}function", "") for root in ("", "platform/")}
+        elif isinstance(target, ast.Attribute):
+            owner = ast.unparse(target.value)
+            is_signal = (owner, target.attr) == ("account_changed", "send")
+            if is_signal or (target.attr in WRITERS and owner.split(".")[0] == "audit"):
+                calls.add("record")
+            for root in ("", "platform/"):
+                calls.add(f"{names.get(f'{owner}|{root}module', '')}:{target.attr}")
+    return calls
 
 
 def silent(trees: dict[str, ast.Module]) -> set[str]:
     """Public functions of services with an `actor` that lead to no event, neither themselves nor by what they call."""
     found = functions(trees)
-    calls = {name: called(node) for name, node in found.items()}
-    writing = {name for name in calls if calls[name] & WRITERS}
-    while True:
-        by_file = {
-            name: {each.split(":")[1] for each in writing if each.split(":")[0] == name.split(":")[0]}
-            for name in calls
-        }
-        # Across files only by names that mean one thing: each function of that name writes.
-        everywhere = {
-            name
-            for name in {each.split(":")[1] for each in writing}
-            if all(each in writing for each in calls if each.split(":")[1] == name)
-        }
-        more = {name for name in calls if name not in writing and calls[name] & (by_file[name] | everywhere)}
-        if not more:
-            break
+    origins = {path: imported(path, tree) for path, tree in trees.items() if is_service(path)}
+    calls = {
+        name: called(name.split(":")[0], node, origins[name.split(":")[0]]) for name, node in found.items()
+    }
+    writing = {name for name in calls if "record" in calls[name] or name.split(":")[1] in WRITERS}
+    while more := {name for name in calls if name not in writing and calls[name] & writing}:
         writing |= more
     return {
         name

@@ -158,7 +158,7 @@ def test_the_command_writes_and_verifies(trail: Trail, tmp_path: Path, capsys: A
     assert report["is_whole"]
     assert trail.chain in {each["chain"] for each in report["chains"]}
     call_command("audit_verify", tenant="acme", since="2026-01-01", public_key=public_key())
-    assert "10 links" in capsys.readouterr().out
+    assert "11 links" in capsys.readouterr().out
     trail.attack("DELETE FROM audit_auditevent WHERE id = %(event)s", event=trail.event_of(4))
     with pytest.raises(CommandError) as raised:
         call_command("audit_verify", tenant="acme")
