@@ -56,7 +56,7 @@ def bundle(*, tenant_id: UUID | None, last_sequence: int, last_hash: str) -> Ite
     """
     pipe, sink, name = _Pipe(), checkpoint_sink(), chain_name(tenant_id)
     files: dict[str, str] = {}
-    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:  # type: ignore[arg-type]
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:
         pieces = {
             "trail.jsonl": _links(tenant_id, last_sequence),
             "checkpoints.jsonl": _checkpoints(sink, name, last_sequence),

@@ -42,7 +42,8 @@ def export(wanted: Wanted, *, form: str) -> Iterator[bytes]:
         yield csv_lines([COLUMNS]).encode()
     last: UUID | None = None
     while page := _page(wanted, last):
-        rows = AuditEventOutput(page, many=True, context={"is_staff": wanted.tenant_id is None}).data
+        made = AuditEventOutput(page, many=True, context={"is_staff": wanted.tenant_id is None}).data
+        rows: list[dict[str, Any]] = list(made)
         yield _csv(rows) if form == "csv" else _json_lines(rows)
         last = page[-1].pk
 

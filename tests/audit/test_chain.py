@@ -13,6 +13,7 @@ import pytest
 from django.db import connection, connections, transaction
 
 from audit import tasks
+from audit import trail as audit_trail
 from audit.models import AuditChain, AuditEvent, AuditPending, AuditSeal
 from audit.proof.verify import GENESIS
 from audit.services import checkpoints, record, sealing
@@ -266,6 +267,19 @@ def test_links_are_append_only_for_the_platform_too(trail: Trail, statement: str
         connection.cursor() as cursor,
     ):
         cursor.execute(statement)
+
+
+def test_what_is_sealed_while_a_trail_is_verified_makes_it_no_less_whole(trail: Trail) -> None:
+    real = audit_trail.links
+
+    def links_meanwhile(**options: Any) -> Any:
+        found = list(real(**options))
+        in_threads(lambda: trail.grow(2))
+        return iter(found)
+
+    with mock.patch.object(audit_trail, "links", side_effect=links_meanwhile):
+        assert trail.found() == set()
+    assert trail.verify().report.signed_through == 11
 
 
 def test_the_first_link_continues_nothing(trail: Trail) -> None:

@@ -9,10 +9,9 @@ trail is whole, 1 when it is not, 2 when it cannot be read.
 
 The platform itself verifies with these very functions. Memory stays the same however long the trail is.
 
-Every event has a digest: SHA-256 over a tag and its fields as JSON (sorted keys, no spaces, UTF-8). Every link has
-a hash: SHA-256 over a tag, the hash of the link before, the chain's name, the link's number, the time of sealing,
-the event's id and its digest. A checkpoint is a link's number and hash, signed with Ed25519, kept outside of the
-database that holds the trail.
+An event's digest is SHA-256 over a tag and its fields as JSON (sorted keys, no spaces, UTF-8). A link's hash is
+SHA-256 over a tag, the hash of the link before, the chain's name, the link's number, the time of sealing, the event's
+id and its digest. A checkpoint is a link's number and hash, signed with Ed25519, kept outside of the database.
 """
 
 from __future__ import annotations
@@ -108,9 +107,9 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """The report for programs."""
         names = ("is_whole", "links", "checkpoints", "last_sequence", "last_hash", "left_out")
+        names += ("last_good_sequence", "last_good_hash")
         found = [each._asdict() for each in self.findings]
-        good = {"last_good_sequence": self.last_good_sequence, "last_good_hash": self.last_good_hash}
-        return {**{name: getattr(self, name) for name in names}, **good, "findings": found}
+        return {**{name: getattr(self, name) for name in names}, "findings": found}
 
 
 def canonical(value: Any) -> bytes:
@@ -233,8 +232,8 @@ def checked_checkpoints(
             report.add("foreign_checkpoint", detail=str(record.get("chain", ""))[:64])
             continue
         if key is None or not is_signed(record, key):
-            kind = "bad_signature" if key else "unknown_key"
-            report.add(kind, number, detail=str(record.get("key_id", ""))[:64])
+            name = str(record.get("key_id", ""))[:64]
+            report.add("bad_signature" if key else "unknown_key", number, detail=name)
             continue
         if record.get("previous") != (None if is_first else previous):
             report.add("checkpoint_gap", number)
