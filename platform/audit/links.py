@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -23,6 +24,7 @@ COLUMNS: Final = (
 )
 
 
+@lru_cache(maxsize=1024)
 def chain_name(tenant_id: UUID | None) -> str:
     """The name of a chain outside: the tenant's public id, or "platform"."""
     return PLATFORM_CHAIN if tenant_id is None else public_id(TENANT_PREFIX, tenant_id)

@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import IntegrityError
+from django.db.models import Exists, OuterRef
 
 from audit import trail
 from audit.links import COLUMNS, FORM, chain_name, sealed_fields, stamp
@@ -36,25 +37,32 @@ def seal() -> int:
 
 def seal_chain(tenant_id: UUID | None) -> int:
     """Seal what waits of one chain, batch by batch. Returns how many events."""
-    count = 0
+    count, after = 0, UUID(int=0)
     try:
         while True:
             with platform_scope("audit.seal"):
-                done = _seal_batch(tenant_id)
-            count += done
-            if done < BATCH:
+                sealed = _seal_batch(tenant_id, after)
+            count += len(sealed)
+            if len(sealed) < BATCH:
                 return count
+            # Notes that were removed just now are not gone through again. What commits behind `after` waits for
+            # the next run.
+            after = sealed[-1]
     except IntegrityError:
         log.exception("audit.chain_contradicts_itself", chain=chain_name(tenant_id))
         return count
 
 
-def _seal_batch(tenant_id: UUID | None) -> int:
+def _seal_batch(tenant_id: UUID | None, after: UUID) -> list[UUID]:
+    """Seal the next BATCH events behind `after`, by id. Returns which."""
     chain = lock_chain(tenant_id)
-    waiting = AuditPending.objects.filter(tenant_id=tenant_id).values("pk")
-    rows = list(AuditEvent.objects.filter(pk__in=waiting).order_by("pk").values_list(*COLUMNS)[:BATCH])
+    # Notes of events that are gone stay where they are, for verification to find.
+    has_event = Exists(AuditEvent.objects.filter(pk=OuterRef("pk")))
+    notes = AuditPending.objects.filter(has_event, tenant_id=tenant_id, pk__gt=after).order_by("pk")
+    wanted = [note for (note,) in notes.values_list("pk")[:BATCH]]
+    rows = list(AuditEvent.objects.filter(pk__in=wanted).order_by("pk").values_list(*COLUMNS))
     if not rows:
-        return 0
+        return []
     name = chain_name(tenant_id)
     # A clock that was put back does not put the chain's time back.
     now = max(clock.now(), chain.sealed_at or clock.now())
@@ -75,10 +83,11 @@ def _seal_batch(tenant_id: UUID | None) -> int:
             )
         )
     AuditSeal.objects.bulk_create(seals)
-    AuditPending.objects.filter(pk__in=[row[0] for row in rows]).delete()
+    sealed = [row[0] for row in rows]
+    AuditPending.objects.filter(pk__in=sealed).delete()
     chain.sequence, chain.hash, chain.sealed_at = sequence, previous, now
     chain.save(update_fields=["sequence", "hash", "sealed_at"])
-    return len(rows)
+    return sealed
 
 
 def lock_chain(tenant_id: UUID | None) -> AuditChain:
