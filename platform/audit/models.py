@@ -116,7 +116,7 @@ class AuditPending(Identified):
     `id` is the event's. So that what commits late, behind younger events, is sealed all the same.
     """
 
-    id_prefix = "aud"
+    id_prefix = "apn"
     tenant_scope: ClassVar[str] = "shared"
 
     tenant = models.ForeignKey(

@@ -136,6 +136,17 @@ def test_batches_continue_one_another(trail: Trail, monkeypatch: pytest.MonkeyPa
     assert len(links(trail.tenant_id)) == 19
 
 
+def test_notes_of_events_that_are_gone_keep_no_other_from_its_seal(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "BATCH", 2)
+    gone = [event.pk for event in trail.write(3)]
+    trail.attack("DELETE FROM audit_auditevent WHERE id = ANY(%(gone)s)", gone=gone)
+    trail.write(3)
+    assert sealing.seal() == 3
+    assert [each.kind for each in trail.verify().report.findings] == ["deleted"] * 3
+
+
 @pytest.mark.parametrize(
     "dies_at", ["audit.models.AuditSeal.objects.bulk_create", "audit.models.AuditChain.save"]
 )
