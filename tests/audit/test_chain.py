@@ -243,6 +243,7 @@ def test_only_one_sealer_works_at_a_time(trail: Trail) -> None:
         other.execute("SELECT pg_advisory_lock(%s)", [tasks.SEALING])
         tasks.seal()
         assert len(links(trail.tenant_id)) == 9
+        other.execute("SELECT pg_advisory_unlock(%s)", [tasks.SEALING])
     tasks.seal()
     assert len(links(trail.tenant_id)) == 10
 

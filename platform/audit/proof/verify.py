@@ -106,8 +106,8 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """The report for programs."""
-        names = ("is_whole", "links", "checkpoints", "last_sequence", "last_hash", "left_out")
-        names += ("last_good_sequence", "last_good_hash")
+        names = ["is_whole", "links", "checkpoints", "last_sequence", "last_hash", "left_out"]
+        names += ["last_good_sequence", "last_good_hash"]
         found = [each._asdict() for each in self.findings]
         return {**{name: getattr(self, name) for name in names}, "findings": found}
 

@@ -11,7 +11,6 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import IntegrityError
-from django.db.models import Exists, OuterRef
 
 from audit import trail
 from audit.links import COLUMNS, FORM, chain_name, sealed_fields, stamp
@@ -41,28 +40,25 @@ def seal_chain(tenant_id: UUID | None) -> int:
     try:
         while True:
             with platform_scope("audit.seal"):
-                sealed = _seal_batch(tenant_id, after)
-            count += len(sealed)
-            if len(sealed) < BATCH:
+                notes, sealed = _seal_batch(tenant_id, after)
+            count += sealed
+            if len(notes) < BATCH:
                 return count
-            # Notes that were removed just now are not gone through again. What commits behind `after` waits for
-            # the next run.
-            after = sealed[-1]
+            # What was looked at is not gone through again. What commits behind `after` waits for the next run.
+            after = notes[-1]
     except IntegrityError:
         log.exception("audit.chain_contradicts_itself", chain=chain_name(tenant_id))
         return count
 
 
-def _seal_batch(tenant_id: UUID | None, after: UUID) -> list[UUID]:
-    """Seal the next BATCH events behind `after`, by id. Returns which."""
+def _seal_batch(tenant_id: UUID | None, after: UUID) -> tuple[list[UUID], int]:
+    """Seal the events of the next BATCH notes behind `after`, by id. Returns the notes, and how many were sealed."""
     chain = lock_chain(tenant_id)
-    # Notes of events that are gone stay where they are, for verification to find.
-    has_event = Exists(AuditEvent.objects.filter(pk=OuterRef("pk")))
-    notes = AuditPending.objects.filter(has_event, tenant_id=tenant_id, pk__gt=after).order_by("pk")
-    wanted = [note for (note,) in notes.values_list("pk")[:BATCH]]
-    rows = list(AuditEvent.objects.filter(pk__in=wanted).order_by("pk").values_list(*COLUMNS))
+    waiting = AuditPending.objects.filter(tenant_id=tenant_id, pk__gt=after).order_by("pk")
+    notes = [note for (note,) in waiting.values_list("pk")[:BATCH]]
+    rows = list(AuditEvent.objects.filter(pk__in=notes).order_by("pk").values_list(*COLUMNS))
     if not rows:
-        return []
+        return notes, 0
     name = chain_name(tenant_id)
     # A clock that was put back does not put the chain's time back.
     now = max(clock.now(), chain.sealed_at or clock.now())
@@ -83,11 +79,11 @@ def _seal_batch(tenant_id: UUID | None, after: UUID) -> list[UUID]:
             )
         )
     AuditSeal.objects.bulk_create(seals)
-    sealed = [row[0] for row in rows]
-    AuditPending.objects.filter(pk__in=sealed).delete()
+    # Notes of events that are gone stay where they are, for verification to find.
+    AuditPending.objects.filter(pk__in=[row[0] for row in rows]).delete()
     chain.sequence, chain.hash, chain.sealed_at = sequence, previous, now
     chain.save(update_fields=["sequence", "hash", "sealed_at"])
-    return sealed
+    return notes, len(rows)
 
 
 def lock_chain(tenant_id: UUID | None) -> AuditChain:
