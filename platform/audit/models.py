@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import ClassVar
+from uuid import UUID
 
 from django.db import models
 from django.db.models.functions import Now
@@ -151,6 +152,7 @@ class AuditChain(Identified):
     id_prefix = "chn"
     tenant_scope: ClassVar[str] = "shared"
 
+    tenant_id: UUID | None  # the key's own column, for type checkers
     tenant = models.ForeignKey(
         "tenants.Tenant",
         verbose_name=_("tenant"),
