@@ -41,6 +41,7 @@ class TenantStatus(models.TextChoices):
     ACTIVE = "active", _("Active")
     SUSPENDED = "suspended", _("Suspended")
     CLOSING = "closing", _("Closing")
+    CLOSED = "closed", _("Closed")  # everything that it owned is gone; the row stays for what the law keeps
 
 
 class Role(models.TextChoices):
@@ -119,6 +120,7 @@ class Tenant(Identified, Timestamped):
     status = models.CharField(
         _("status"), max_length=16, choices=TenantStatus.choices, default=TenantStatus.ACTIVE
     )
+    closing_at = models.DateTimeField(_("closing since"), null=True, blank=True)
     plan = models.ForeignKey(
         Plan, verbose_name=_("plan"), on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )

@@ -24,6 +24,7 @@ from inference import tokens
 from inference.admission.bounds import bound
 from inference.admission.client import Admission, Admitted, Asking
 from inference.admission.loader import AsyncScripts
+from inference.call_logs.recorder import Origin, process_call_logs
 from inference.gateway.callers import Caller
 from inference.gateway.errors import Rejected, unavailable
 from inference.gateway.policies import PolicyCache
@@ -58,6 +59,7 @@ class Gateway:
         self._last_frame = b"0"
         self._renewal = asyncio.Event()
         self.draining = False
+        self.logs = process_call_logs()
 
     # --- Life
 
@@ -122,7 +124,11 @@ class Gateway:
         """Who an API key speaks for. Raises Rejected unless it may call now."""
         self.launch()
         caller = await self.policies.for_key(secret)
-        caller.check(address)
+        try:
+            caller.check(address)
+        except Rejected as error:
+            error.caller = caller  # known, and not let in: its tenant's call log will say so
+            raise
         if caller.key_id is not None:
             self._used_keys[str(caller.key_id)] = clock.epoch_ms()
         return caller
@@ -145,12 +151,13 @@ class Gateway:
         deadline_ms: int | None = None,
         priority: int = 0,
         tags: dict[str, str] | None = None,
+        origin: Origin | None = None,
     ) -> Stream:
         """Admit a request and put it into its tenant's queue. `body` is an OpenAI request; the surface has bounded it.
 
         With `resume_from` (token ids per choice) the answer begins with exactly these tokens. `deadline_ms` from now
         ends it earlier than the platform does. `priority` orders requests inside the tenant, where its plan allows
-        it. Two round trips to Valkey. Raises Rejected when the model is not the caller's, a limit says no, the queue
+        it. `origin` says where it comes from, for the call log; a refusal is the surface's to note. Two round trips to Valkey. Raises Rejected when the model is not the caller's, a limit says no, the queue
         is full, or Valkey is away.
         """
         target = caller.route(body["model"])
@@ -189,6 +196,7 @@ class Gateway:
             self.release(stream)
             self.spawn(self._withdraw(ticket))
             raise
+        stream.record(self.logs.begin(caller, kind, origin or Origin(), ticket.id))
         return stream
 
     async def _start_for(self, ticket: Ticket) -> None:
@@ -274,6 +282,9 @@ class Gateway:
         """Forget a stream that its surface is done with."""
         self.streams.pop(stream.request_id, None)
         self.ended(stream)
+        recording, stream.recording = stream.recording, None
+        if recording is not None:
+            self.logs.end(recording, stream)
 
     def ended(self, stream: Stream) -> None:
         """A request runs no longer, or nobody waits for it: its slot is free for the next at once."""

@@ -362,8 +362,15 @@ def test_no_view_or_function_leads_past_the_walls(django_db_setup: None) -> None
             "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef"
         ).fetchall()
     assert views == []
-    # It makes a partition of a month and takes nothing but the month (core.partitions).
-    assert functions == [("billing_usagerecord_make_partition",)]
+    # They make or drop a partition of a month and take nothing but the month (core.partitions).
+    assert {name for (name,) in functions} == {
+        "billing_usagerecord_make_partition",
+        *(
+            f"inference_{table}_{verb}_partition"
+            for table in ("calllog", "calllogtext")
+            for verb in ("make", "drop")
+        ),
+    }
 
 
 def test_functions_with_the_owners_rights_have_a_fixed_path_and_are_not_for_everybody(
@@ -371,11 +378,17 @@ def test_functions_with_the_owners_rights_have_a_fixed_path_and_are_not_for_ever
 ) -> None:
     with database.as_runtime() as connection:
         found = connection.execute(
-            "SELECT proconfig, has_function_privilege(%s, oid, 'EXECUTE') FROM pg_proc"
+            "SELECT proname, proconfig, has_function_privilege(%s, oid, 'EXECUTE'),"
+            " has_function_privilege(current_user, oid, 'EXECUTE') FROM pg_proc"
             " WHERE pronamespace = 'public'::regnamespace AND prosecdef",
             [settings.DATABASE_PLATFORM_ROLE],
         ).fetchall()
-    assert found == [(["search_path=pg_catalog, pg_temp"], False)]
+    assert found
+    for name, path, is_platforms, is_applications in found:
+        assert path == ["search_path=pg_catalog, pg_temp"], name
+        # What drops is behind the platform door alone; what makes is the application's.
+        drops = name.endswith("_drop_partition")
+        assert (is_platforms, is_applications) == (drops, not drops), name
 
 
 def test_row_level_security_errors_are_silent_about_what_they_hide(neighbours: Neighbours) -> None:
