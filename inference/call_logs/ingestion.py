@@ -1,7 +1,7 @@
 """The jobs worker's side: call notes and usage records become one row per request, in any order, any number of times.
 
 `ingest` takes the web processes' notes off their stream; `complete` is told what was settled, adds tokens and charge,
-and makes the row where the web process died before it could say anything. Both write one statement per tenant and batch.
+and makes the row where the web process died before it could say anything. One statement per tenant and batch.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class Wanted:
 
 
 def pages(wanted: Wanted, *, size: int = PAGE) -> Iterator[list[CallLog]]:
-    """The logs in the order in which they started, `size` at a time, each page in a scope and transaction of its own."""
+    """The logs in the order in which they started, `size` at a time, each page in a transaction of its own."""
     after: tuple[datetime, UUID] | None = None
     while rows := _page(wanted, after, size):
         yield rows

@@ -157,8 +157,11 @@ class Gateway:
 
         With `resume_from` (token ids per choice) the answer begins with exactly these tokens. `deadline_ms` from now
         ends it earlier than the platform does. `priority` orders requests inside the tenant, where its plan allows
-        it. `origin` says where it comes from, for the call log; a refusal is the surface's to note. Two round trips to Valkey. Raises Rejected when the model is not the caller's, a limit says no, the queue
-        is full, or Valkey is away.
+        it.
+
+        `origin` says where it comes from, for the call log; a refusal is the surface's to note. Two round trips to
+        Valkey. Raises Rejected when the model is not the caller's, a limit says no, the queue is full, or Valkey is
+        away.
         """
         target = caller.route(body["model"])
         require_task(target, kind)

@@ -1,4 +1,4 @@
-"""Requests at the edge, and the rows that they leave: who, what, how it ended, and redacted summaries of what was said."""
+"""Requests at the edge, and the rows that they leave: who, what, how it ended, and redacted summaries."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from core.actors import system
@@ -15,7 +16,9 @@ from core.threads import in_thread
 from core.valkey import sync_client
 from inference import tasks
 from inference.call_logs import services
-from inference.call_logs.recorder import process_call_logs
+from inference.call_logs.recorder import Origin, process_call_logs
+from inference.errors import Rejected
+from inference.gateway import gateway
 from inference.models import CallLog, CallLogText
 from inference.queue.keys import CALL_LOGS, USAGE
 from safety.spec import Action, Direction, Kind, Severity, Verdict
@@ -178,16 +181,10 @@ async def test_verdicts_make_the_outcome_blocked(edge: Edge) -> None:
         start=0,
         end=4,
     )
-    from inference.call_logs.recorder import Origin
-    from inference.errors import Rejected
-    from inference.gateway import gateway
-
     caller = await gateway().caller_for_key(edge.served.secrets["acme"], "127.0.0.1")
     for number, action in enumerate((Action.BLOCK, Action.FLAG)):
         origin = Origin(request_id=f"req_{number}", route="/v1/chat/completions")
-        origin.verdicts.append(
-            Verdict(**{**{f: getattr(verdict, f) for f in verdict.__struct_fields__}, "action": action})
-        )
+        origin.verdicts.append(msgspec.structs.replace(verdict, action=action))
         gateway().logs.refused(
             caller, origin, kind="chat", body=BODY, error=Rejected(400, "content_filter", "no")
         )
@@ -205,8 +202,6 @@ async def test_a_policy_works_within_a_second(edge: Edge) -> None:
         await in_thread(set_policy)(edge, level="nothing")
         began = time.monotonic()
         caller = None
-        from inference.gateway import gateway
-
         while caller is None or caller.logs.level != "nothing":
             caller = await gateway().caller_for_key(edge.served.secrets["acme"], "127.0.0.1")
             assert time.monotonic() - began < 1.0
