@@ -8,6 +8,7 @@ from billing.services import settlement
 from core.locks import alone
 from inference.admission.release import release
 from inference.call_logs import ingestion as call_logs
+from inference.call_logs import retention as log_retention
 from inference.services import engine_totals, epochs, reaper, reconciler, sweep, usage
 
 # Advisory locks, so that a worker that is killed in the middle keeps nobody out.
@@ -31,6 +32,12 @@ def ingest_usage() -> None:
 def ingest_call_logs() -> None:
     """Take what web processes noted of requests from Valkey to PostgreSQL."""
     call_logs.ingest()
+
+
+@shared_task(name="inference.keep_log_partitions_ahead")
+def keep_log_partitions_ahead() -> None:
+    """Make the partitions of call logs for the months to come."""
+    log_retention.keep_ahead()
 
 
 @shared_task(name="inference.reap_requests")

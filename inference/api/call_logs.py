@@ -21,10 +21,10 @@ from access.models import APIKey
 from accounts.models import User
 from api.fields import PublicIdField
 from api.filters import DayFilter, PublicIdFilter
+from api.renderers import AnyTypeRenderer, file_responses
 from api.serializers import InputSerializer, NoInput, OutputSerializer, OutputWithId
+from api.streams import Streamed
 from api.viewsets import ListMixin, RetrieveMixin, ScopedViewSet
-from billing.api.renderers import AnyTypeRenderer, file_responses
-from billing.documents.streams import Streamed
 from core import clock
 from core.errors import Unavailable
 from core.scoping import current_scope

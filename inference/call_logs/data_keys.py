@@ -39,7 +39,7 @@ def active_key() -> tuple[UUID | None, bytes]:
 def turn_over() -> DataKey:
     """A new active key for the active tenant; the one before stays, for what it sealed. Inside a transaction."""
     tenant_id = current_tenant_id()
-    DataKey.objects.select_for_update().filter(is_active=True).update(is_active=False)
+    DataKey.objects.select_for_update().filter(is_active=True).update(is_active=False, updated_at=clock.now())
     row = DataKey(tenant_id=tenant_id)
     row.wrapped = wrap_key(PURPOSE, new_data_key(), _place(tenant_id, row.pk))
     row.save(force_insert=True)

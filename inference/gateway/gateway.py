@@ -174,9 +174,7 @@ class Gateway:
         ticket.priority = priority if plan.allow_priority else 0
         ticket.prompt_tokens, ticket.most_tokens = bounds.prompt_tokens, bounds.most_tokens
         ticket.tags = tags or {}
-        prompt = body.get("prompt")
-        several = isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int)
-        stream = Stream(self, caller, ticket, resumable=target.engine != "openai" and not several)
+        stream = Stream(self, caller, ticket, resumable=target.engine != "openai" and not has_several(body))
         self.streams[ticket.id] = stream
         try:
             await self._start_for(ticket)
@@ -432,6 +430,12 @@ def require_task(target: Route, kind: str) -> None:
             f"The model '{target.name}' is for {target.task} requests and does not serve {kind} requests.",
             param="model",
         )
+
+
+def has_several(body: dict[str, Any]) -> bool:
+    """Whether one request completes several prompts."""
+    prompt = body.get("prompt")
+    return isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int)
 
 
 def retry_after_s(expected_ms: int) -> float:

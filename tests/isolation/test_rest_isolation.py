@@ -62,6 +62,8 @@ BODIES: dict[str, Any] = {
     },
     "budgets": lambda own: {"name": "month", "scope": "tenant", "tokens": 1000},
     "reconciliations": lambda own: {},
+    "exports": lambda own: {},
+    "erasures": lambda own: {"end_user": "somebody", "reason": "asked"},
     "limits": lambda own: {"kind": "requests_per_minute", "value": 5, "key": own["key"].public_id},
     "deployments": lambda own: {"version": own["ver"].public_id, "engine": "simulated"},
     "price-plans": lambda own: {"slug": "another", "name": "Another", "currency": "CNY"},

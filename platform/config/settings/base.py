@@ -289,6 +289,13 @@ vars().update(env.email_url("EMAIL_URL", default="consolemail://"))
 DEFAULT_FROM_EMAIL = env.str("ATRIUM_MAIL_FROM", default="atrium@localhost")
 EMAIL_TIMEOUT = 20
 
+# --- Data governance
+# Where exports of tenants' data lie; one folder that web and jobs processes see.
+EXPORTS_DIR = Path(env.str("ATRIUM_EXPORTS_DIR", default=str(ATRIUM_HOME / "exports"))).resolve()
+EXPORT_DAYS = env.int("ATRIUM_EXPORT_DAYS", default=7)
+# Days from closing a tenant to the erasure of everything that it owns.
+CLOSING_GRACE_DAYS = env.int("ATRIUM_CLOSING_GRACE_DAYS", default=30)
+
 # --- Logs
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 LOGGING_CONFIG = None  # observability.logs configures structlog and the standard library together
