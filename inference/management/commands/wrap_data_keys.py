@@ -1,4 +1,4 @@
-"""`manage.py wrap_data_keys`: wrap all tenants' data keys with the newest ATRIUM_ENCRYPTION_KEY, after it was changed."""
+"""`manage.py wrap_data_keys`: wrap all data keys with the newest ATRIUM_ENCRYPTION_KEY, after it was changed."""
 
 from __future__ import annotations
 
