@@ -139,9 +139,11 @@ def _opened(tenant_id: UUID, after: Any) -> list[tuple[Any, bytes]]:
 
 def declare() -> None:
     """Put them into the catalogue."""
-    moment = _(
-        "Until the request is over and PostgreSQL has its record: seconds, or as long as that is away."
-    )
+    _declare_kept()
+    _declare_passing()
+
+
+def _declare_kept() -> None:
     register(
         DataClass(
             name="chats",
@@ -189,6 +191,14 @@ def declare() -> None:
             retained=_("Until the tenant is closed."),
             models=("inference.LogPolicy",),
         ),
+    )
+
+
+def _declare_passing() -> None:
+    moment = _(
+        "Until the request is over and PostgreSQL has its record: seconds, or as long as that is away."
+    )
+    register(
         DataClass(
             name="in_flight",
             title=_("Requests in flight"),

@@ -28,7 +28,6 @@ def release(tenant_id: UUID) -> Counts:
     counts: Counts = {}
     with transaction.atomic(), platform_scope("governance.erase"):
         theirs = Q(version__tenant_id=tenant_id)
-        Deployment.objects.filter(Q(tenant_id=tenant_id) | theirs).update(running=False, desired_replicas=0)
         for model, condition in (
             (Deployment, theirs & ~Q(tenant_id=tenant_id)),
             (Alias, theirs & ~Q(tenant_id=tenant_id)),

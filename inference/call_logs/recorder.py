@@ -22,6 +22,7 @@ from uuid import UUID
 
 import redis
 import structlog
+from django.conf import settings
 
 from core import clock
 from core.valkey import sync_client
@@ -83,14 +84,15 @@ def origin_of(headers: dict[bytes, bytes], *, address: str, route: str = "", req
 
 
 class Recording:
-    """One admitted request that is to be logged: what its stream says goes to `heard`."""
+    """One admitted request: what its stream says goes to `heard`, unless its tenant keeps nothing of it (`is_kept`)."""
 
-    __slots__ = ("heard", "kind", "origin", "terms")
+    __slots__ = ("heard", "is_kept", "kind", "origin", "terms")
 
-    def __init__(self, origin: Origin, terms: LogTerms, kind: str) -> None:
+    def __init__(self, origin: Origin, terms: LogTerms, kind: str, *, is_kept: bool = True) -> None:
         self.origin = origin
         self.terms = terms
         self.kind = kind
+        self.is_kept = is_kept
         self.heard = Heard(keeps_all=terms.keeps_text)
 
 
@@ -102,6 +104,7 @@ class _Raw:
     terms: LogTerms
     prompt: Heard
     response: Heard
+    is_kept: bool = True  # False: a line in the server's own log is all
     result: bytes | None = None
     body: dict[str, Any] = field(default_factory=dict)
 
@@ -123,11 +126,11 @@ class CallLogs:
 
     # --- On the loop
 
-    def begin(self, caller: Caller, kind: str, origin: Origin, request_id: str) -> Recording | None:
-        """For a request that a queue has taken; None when it is not to be logged."""
+    def begin(self, caller: Caller, kind: str, origin: Origin, request_id: str) -> Recording:
+        """For a request that a queue has taken."""
         origin.is_noted = True
         origin.request_id = request_id
-        return Recording(origin, caller.logs, kind) if caller.logs.wants(request_id) else None
+        return Recording(origin, caller.logs, kind, is_kept=caller.logs.wants(request_id))
 
     def end(self, recording: Recording, stream: Stream) -> None:
         """The request is over, one way or the other."""
@@ -163,6 +166,9 @@ class CallLogs:
             end_user=ticket.end_user,
             tags=ticket.tags,
         )
+        if not recording.is_kept:
+            self._put(_Raw(note, LogTerms(), Heard(), Heard(), is_kept=False))
+            return
         self._put(
             _Raw(
                 note,
@@ -195,8 +201,6 @@ class CallLogs:
         """A request of a known caller that was turned away; `body` is what was read of it, checked or not."""
         origin.is_noted = True
         terms = caller.logs
-        if not terms.wants(origin.request_id):
-            return
         now = clock.epoch_ms()
         model, user = body.get("model"), body.get("user")
         route = caller.routes.get(model) if isinstance(model, str) else None
@@ -224,6 +228,9 @@ class CallLogs:
             trace_id=origin.trace_id,
             end_user=user[:200] if isinstance(user, str) else "",
         )
+        if not terms.wants(origin.request_id):
+            self._put(_Raw(note, LogTerms(), Heard(), Heard(), is_kept=False))
+            return
         keeps = terms.keeps_text
         self._put(_Raw(note, terms, prompt_heard(kind, body, keeps_all=keeps), Heard(), body=body))
 
@@ -277,6 +284,10 @@ class CallLogs:
                 raw = self._waiting.popleft()
                 self._texts -= raw.terms.keeps_text
                 try:
+                    if settings.LOG_CALLS:
+                        say(raw.note, is_known=bool(raw.note.version_id))
+                    if not raw.is_kept:
+                        continue
                     data = encode_note(finished(raw))
                 except Exception:
                     log.exception("call_logs.note_failed", request_id=raw.note.request_id)
@@ -310,6 +321,33 @@ class CallLogs:
                     log.warning("call_logs.not_sent", notes=len(batch))
                     return
                 self._stopping.wait(0.5)
+
+
+def say(note: CallNote, *, is_known: bool) -> None:
+    """One line on standard output per request, for whoever ships logs: ids, times and codes, nothing that was said.
+
+    SECURITY: the model is named only where there is one of that name: a client may write anything there.
+    """
+    log.info(
+        "call.served",
+        request_id=note.request_id,
+        tenant_id=note.tenant_id,
+        key_id=note.key_id,
+        route=note.route,
+        model=note.model if is_known else "",
+        replica=note.replica,
+        outcome=note.outcome,
+        status=note.status,
+        error_code=note.error_code,
+        limit=note.limit_name,
+        finish_reason=note.finish_reason,
+        trace_id=note.trace_id,
+        queue_ms=note.queue_ms,
+        first_token_ms=note.first_token_ms,
+        duration_ms=note.duration_ms,
+        prompt_tokens=note.prompt_tokens,
+        completion_tokens=note.completion_tokens,
+    )
 
 
 def finished(raw: _Raw) -> CallNote:

@@ -94,6 +94,8 @@ class Answering:
 
         Never raises, other than by cancellation. None when the client is gone.
         """
+        # An answer is a task of its own, so this ends with it.
+        structlog.contextvars.bind_contextvars(tenant_id=str(self._party.tenant_id))
         try:
             turn = self._turn = await self._begin()
             if turn.is_complete:
@@ -188,6 +190,7 @@ class Answering:
             stream = await self._submit(turn.body, [known] if known else None)
             try:
                 self._request_id = stream.request_id
+                structlog.contextvars.bind_contextvars(request_id=stream.request_id)
                 await self._announce(turn)
                 end = await transcript.write(stream)
             finally:

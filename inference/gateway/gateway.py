@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import os
 import secrets
 import weakref
@@ -72,10 +73,10 @@ class Gateway:
         self._reading: Any = async_client(max_connections=2, blocking_read=True)
         self.queue = RequestQueue(self.client)
         self.admission = Admission(self.client, AsyncScripts(self.client, on_epoch=self._renew_now))
-        self.spawn(self._read_events())
-        self.spawn(self._beat())
-        self.spawn(self._renew())
-        self.spawn(Watcher(self).run())
+        self._spawn_apart(self._read_events())
+        self._spawn_apart(self._beat())
+        self._spawn_apart(self._renew())
+        self._spawn_apart(Watcher(self).run())
         process_journal().start()
 
     async def start(self) -> None:
@@ -87,7 +88,7 @@ class Gateway:
 
     async def _open(self) -> None:
         await self._open_outbox()
-        self.spawn(self._read_frames())
+        self._spawn_apart(self._read_frames())
 
     async def close(self) -> None:
         """Stop reading and let go of the connections (tests, shutdown)."""
@@ -111,6 +112,10 @@ class Gateway:
         deadline = clock.monotonic() + timeout_s
         while self.streams and clock.monotonic() < deadline:  # noqa: ASYNC110 - a dictionary has no event
             await asyncio.sleep(0.05)
+
+    def _spawn_apart(self, work: Coroutine[Any, Any, Any]) -> None:
+        """As `spawn`, for what outlives the request that began it: its log lines must not name that one."""
+        contextvars.Context().run(self.spawn, work)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run something beside the requests, and keep hold of it."""

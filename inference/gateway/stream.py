@@ -80,10 +80,10 @@ class Stream:
         self.queued = True
         self.last_news_at = clock.monotonic()
 
-    def record(self, recording: Recording | None) -> None:
+    def record(self, recording: Recording) -> None:
         """Let the call log hear what the answer says."""
         self.recording = recording
-        if recording is not None:
+        if recording.is_kept:
             self._delivered.hears = recording.heard.add
 
     @property

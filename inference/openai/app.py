@@ -59,6 +59,8 @@ class OpenAIApplication:
         """Answer one request. Never raises for the client's doing."""
         responder = Responder(send)
         responder.request_id = f"req_{new_id().hex}"
+        # Each request is a task of its own, so these end with it.
+        structlog.contextvars.bind_contextvars(request_id=responder.request_id)
         call = _Call(responder.request_id)
         try:
             await self._answer(scope, receive, responder, call)
@@ -92,6 +94,7 @@ class OpenAIApplication:
             # SECURITY: as if the key did not exist, so that a path tells nobody which tenants there are.
             raise invalid_key()
         call.caller = caller
+        structlog.contextvars.bind_contextvars(tenant_id=str(caller.tenant_id))
         if call.origin is not None:
             require_method(scope, "POST", route)
             call.body = await read_json(headers, receive)
@@ -129,6 +132,7 @@ class OpenAIApplication:
             origin=origin,
         )
         responder.request_id = stream.request_id
+        structlog.contextvars.bind_contextvars(request_id=stream.request_id)
         responder.headers = stream.rate_headers
         leaving = asyncio.ensure_future(watch_disconnect(receive, stream))
         try:

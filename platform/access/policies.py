@@ -115,7 +115,7 @@ PERMISSIONS: Final[dict[str, frozenset[str]]] = {
     "tenants.data_class.read": _READ,
     "tenants.retention.read": _STAFF,
     "tenants.retention.apply": _OPERATOR,
-    "tenants.export.read": _ADMINS | _STAFF,
+    "tenants.export.read": _ADMINS | _STAFF | _MANAGE_KEYS,
     "tenants.export.create": _ADMINS | _OPERATOR,
     "tenants.export.download": _ADMINS,
     "tenants.erasure.read": _ADMINS | _STAFF | _MANAGE_KEYS,

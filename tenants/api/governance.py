@@ -150,12 +150,23 @@ class ExportOutput(OutputWithId):
     expires_at = serializers.DateTimeField(allow_null=True)
 
 
+class ExportFilter(django_filters.FilterSet):
+    """By state."""
+
+    state = django_filters.ChoiceFilter(choices=WorkState.choices)
+
+    class Meta:
+        model = TenantExport
+        fields: list[str] = []
+
+
 @platform_view("exports")
 class ExportViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
     """Exports of all of the active tenant's data, newest first."""
 
     model = TenantExport
     output = ExportOutput
+    filterset_class = ExportFilter
     permissions = {
         "list": "tenants.export.read",
         "retrieve": "tenants.export.read",

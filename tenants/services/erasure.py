@@ -166,7 +166,7 @@ def _finish(erasure: Erasure) -> Erasure:
             actor=system("erasure"),
             target=erasure,
             tenant_id=erasure.tenant_id,
-            after={"digest": erasure.digest, "removed": erasure.removed},
+            after={"sha256": erasure.digest, "removed": erasure.removed},
         )
         announce("tenant", tenant_id=erasure.tenant_id)
     log.info("erasure.done", erasure_id=str(erasure.pk), kind=erasure.kind)

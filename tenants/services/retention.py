@@ -85,7 +85,7 @@ def _run(each: governance.DataClass, actor: Actor, dry_run: bool) -> RetentionRu
                 "tenants.retention.applied",
                 actor=actor,
                 target=run,
-                after={"class": each.name, "removed": total, "digest": run.digest},
+                after={"class": each.name, "removed": total, "sha256": run.digest},
             )
     log.info("retention.applied", data_class=each.name, removed=total, dry_run=dry_run)
     return run

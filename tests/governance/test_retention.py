@@ -68,7 +68,7 @@ def test_each_tenants_own_policy_decides(made: dict[str, Any]) -> None:
     assert datetime.fromisoformat(by_tenant[made["acme"].public_id]["begin"]) == oldest
     with platform_scope("tests"):
         (event,) = AuditEvent.objects.filter(action="tenants.retention.applied")
-    assert event.after == {"class": "call_logs", "removed": 8, "digest": run.digest}
+    assert event.after == {"class": "call_logs", "removed": 8, "sha256": run.digest}
 
 
 def test_a_dry_run_counts_the_same_and_removes_nothing(made: dict[str, Any]) -> None:

@@ -298,4 +298,6 @@ CLOSING_GRACE_DAYS = env.int("ATRIUM_CLOSING_GRACE_DAYS", default=30)
 
 # --- Logs
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
+# One line per request to a model on standard output, with ids, times and codes.
+LOG_CALLS = env.bool("ATRIUM_LOG_CALLS", default=True)
 LOGGING_CONFIG = None  # observability.logs configures structlog and the standard library together
