@@ -36,7 +36,8 @@ INSERT INTO inference_calllog (id, tenant_id, request_id, address, user_agent, r
   completion_tokens, queue_ms, duration_ms, charge_nano, currency, is_settled, verdicts, outcome, status, error_code,
   limit_name, finish_reason, trace_id, end_user, tags, has_text, started_at, finished_at)
 SELECT gen_random_uuid(), %s::uuid, 'req_' || n, '', '', '', 'm', '', false, '{}', '', '', '', 0, 0, 0, 0, 0, 0, 0,
-  0, '', true, '[]', 'completed', 200, '', '', '', '', '', '{}', false, %s::timestamptz + n * interval '1 millisecond', now()
+  0, '', true, '[]', 'completed', 200, '', '', '', '', '', '{}', false,
+  %s::timestamptz + n * interval '1 millisecond', now()
 FROM generate_series(1, %s) n
 """
 

@@ -58,7 +58,7 @@ def plant(tenant: Tenant) -> None:
     for path, body in (
         ("/keys/", {"name": f"{NAME} key", "scopes": ["invoke"]}),
         ("/models/", {"name": NAME, "title": f"{NAME} title", "description": TEXT, "source": "simulated"}),
-        ("/budgets/", {"name": NAME, "scope": "tenant", "tokens": 10, "recipients": [f"{TEXT}@example.com"]}),
+        ("/budgets/", {"name": NAME, "scope": "tenant", "tokens": 10, "recipients": [f"{NAME}@example.com"]}),
         ("/limits/", {"kind": "requests_per_minute", "value": 10_000, "model": NAME}),
         ("/log-policy/change/", {"level": "full"}),
         ("/exports/", {}),
