@@ -132,7 +132,6 @@ class CallLogViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
     model = CallLog
     output = CallLogOutput
     filterset_class = CallLogFilter
-    cursor_ordering = ("-started_at", "-id")
     permissions = {
         "list": "inference.log.read",
         "retrieve": "inference.log.read",
@@ -141,6 +140,11 @@ class CallLogViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
     }
     outputs = {"text": FullTextOutput}
     inputs = {"text": NoInput}
+
+    @property
+    def cursor_ordering(self) -> tuple[str, ...]:
+        """By the index that there is: by start inside a tenant, by id (when it was stored) for all tenants at once."""
+        return ("-id",) if current_scope().platform else ("-started_at", "-id")
 
     def rows(self) -> QuerySet[Any]:
         """The logs in scope."""

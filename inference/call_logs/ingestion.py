@@ -35,7 +35,7 @@ SOURCE = intake.Source(
     decode=decode_note,
     # SECURITY: what PostgreSQL refuses is dropped: no second place is to hold what people wrote.
     refused="",
-    batch=500,
+    batch=200,
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX = (1 << 63) - 1

@@ -161,6 +161,8 @@ class CallLog(TenantOwned):
             ),
         ]
         indexes = [
+            # One request, for support staff who know its id and not its tenant.
+            models.Index(fields=["request_id"], name="inference_log_by_request"),
             # A tenant's log, newest first; also what a search by text walks along.
             models.Index(fields=["tenant", "-started_at", "-id"], name="inference_log_by_time"),
             models.Index(fields=["tenant", "key_id", "-started_at", "-id"], name="inference_log_by_key"),

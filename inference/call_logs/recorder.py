@@ -31,7 +31,7 @@ from inference.call_logs.models import LogOutcome
 from inference.call_logs.policy import LogTerms
 from inference.call_logs.summaries import Heard, hear_answer, parameters_of, prompt_heard
 from inference.call_logs.wire import CallNote, FullText, encode_note, encode_text
-from inference.queue.journal import Journal, process_journal
+from inference.queue.journal import Journal, most_notes, process_journal
 from inference.queue.keys import CALL_LOGS
 
 if TYPE_CHECKING:
@@ -42,13 +42,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-MOST_WAITING = 10_000
+MOST_WAITING = 5_000
 MOST_TEXTS = 200  # notes that wait with a full text
-STREAM_LENGTH = 100_000
 GATHER_S = 0.02
-PATIENCE_S = (
-    10.0  # how long a batch is offered to a Valkey that does not answer; the journal has it all the same
-)
+AWAY_S = 5.0  # how long a Valkey that did not answer is left alone; the journal offers again what it missed
 _BATCH = 200
 _TRACEPARENT = re.compile(rb"\A[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
@@ -106,7 +103,6 @@ class _Raw:
     response: Heard
     is_kept: bool = True  # False: a line in the server's own log is all
     result: bytes | None = None
-    body: dict[str, Any] = field(default_factory=dict)
 
 
 class CallLogs:
@@ -117,6 +113,7 @@ class CallLogs:
         self._waiting: deque[_Raw] = deque()
         self._texts = 0
         self._dropped = 0
+        self._away_until = 0.0
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._idle = threading.Event()
@@ -169,6 +166,8 @@ class CallLogs:
         if not recording.is_kept:
             self._put(_Raw(note, LogTerms(), Heard(), Heard(), is_kept=False))
             return
+        # Here and not in the thread, so that no body is held while it waits.
+        note.parameters = parameters_of(ticket.body)
         self._put(
             _Raw(
                 note,
@@ -176,7 +175,6 @@ class CallLogs:
                 prompt_heard(recording.kind, ticket.body, keeps_all=recording.terms.keeps_text),
                 recording.heard,
                 result=stream.whole_answer if recording.kind != "embedding" else None,
-                body=ticket.body,
             )
         )
 
@@ -231,8 +229,8 @@ class CallLogs:
         if not terms.wants(origin.request_id):
             self._put(_Raw(note, LogTerms(), Heard(), Heard(), is_kept=False))
             return
-        keeps = terms.keeps_text
-        self._put(_Raw(note, terms, prompt_heard(kind, body, keeps_all=keeps), Heard(), body=body))
+        note.parameters = parameters_of(body)
+        self._put(_Raw(note, terms, prompt_heard(kind, body, keeps_all=terms.keeps_text), Heard()))
 
     def _put(self, raw: _Raw) -> None:
         if len(self._waiting) >= MOST_WAITING:
@@ -306,21 +304,21 @@ class CallLogs:
         return self._journal
 
     def _send(self, batch: list[tuple[bytes, str]]) -> None:
-        """Into the stream. What Valkey does not take for a while, the journal offers again."""
-        until = clock.monotonic() + PATIENCE_S
-        while batch:
+        """Into the stream. What Valkey does not take, the journal offers again; what has no place there is lost."""
+        if not batch:
+            return
+        if clock.monotonic() >= self._away_until:
             pipeline: Any = sync_client().pipeline(transaction=False)
             for data, mark in batch:
                 entry = {"r": data, "j": mark} if mark else {"r": data}
-                pipeline.xadd(CALL_LOGS, entry, maxlen=STREAM_LENGTH, approximate=True)
+                pipeline.xadd(CALL_LOGS, entry, maxlen=most_notes(len(data)), approximate=True)
             try:
                 pipeline.execute()
                 return
-            except (redis.RedisError, OSError):
-                if self._stopping.is_set() or clock.monotonic() > until:
-                    log.warning("call_logs.not_sent", notes=len(batch))
-                    return
-                self._stopping.wait(0.5)
+            except (redis.RedisError, OSError) as error:
+                self._away_until = clock.monotonic() + AWAY_S
+                log.warning("call_logs.not_sent", notes=len(batch), error=type(error).__name__)
+        self._dropped += sum(not mark for _data, mark in batch)
 
 
 def say(note: CallNote, *, is_known: bool) -> None:
@@ -358,7 +356,6 @@ def finished(raw: _Raw) -> CallNote:
         note.finish_reason = reason[:32] or note.finish_reason
         note.prompt_tokens = prompt_tokens or note.prompt_tokens
         note.completion_tokens = completion_tokens or note.completion_tokens
-    note.parameters = parameters_of(raw.body)
     note.prompt_summary = raw.prompt.summary(terms.kept_entities)
     note.response_summary = raw.response.summary(terms.kept_entities)
     note.prompt_chars, note.response_chars = raw.prompt.chars, raw.response.chars

@@ -17,7 +17,7 @@ from inference.call_logs.redaction import redact
 HEARD = 6_000
 MARGIN = 4_000
 HEAD, TAIL = 700, 300  # of a summary
-FULL_CHARS = 200_000  # of one full text, prompt and answer each; what is longer is cut, and says so
+FULL_CHARS = 100_000  # of one full text, prompt and answer each; what is longer is cut, and says so
 GAP = " … "
 _MOST_PARTS = 2_000
 

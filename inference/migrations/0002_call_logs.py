@@ -69,7 +69,7 @@ class Migration(migrations.Migration):
                 'ordering': ['-started_at', '-id'],
                 'abstract': False,
                 'base_manager_name': 'unscoped',
-                'indexes': [models.Index(fields=['tenant', '-started_at', '-id'], name='inference_log_by_time'), models.Index(fields=['tenant', 'key_id', '-started_at', '-id'], name='inference_log_by_key'), models.Index(fields=['tenant', 'model', '-started_at', '-id'], name='inference_log_by_model'), models.Index(condition=models.Q(('end_user', ''), _negated=True), fields=['tenant', 'end_user', '-started_at', '-id'], name='inference_log_by_end_user'), models.Index(condition=models.Q(('outcome', 'completed'), _negated=True), fields=['tenant', 'outcome', '-started_at', '-id'], name='inference_log_by_outcome')],
+                'indexes': [models.Index(fields=['request_id'], name='inference_log_by_request'), models.Index(fields=['tenant', '-started_at', '-id'], name='inference_log_by_time'), models.Index(fields=['tenant', 'key_id', '-started_at', '-id'], name='inference_log_by_key'), models.Index(fields=['tenant', 'model', '-started_at', '-id'], name='inference_log_by_model'), models.Index(condition=models.Q(('end_user', ''), _negated=True), fields=['tenant', 'end_user', '-started_at', '-id'], name='inference_log_by_end_user'), models.Index(condition=models.Q(('outcome', 'completed'), _negated=True), fields=['tenant', 'outcome', '-started_at', '-id'], name='inference_log_by_outcome')],
                 'constraints': [models.CheckConstraint(condition=models.Q(('outcome__in', ['completed', 'cancelled', 'failed', 'refused', 'blocked', 'lost'])), name='inference_call_log_outcome_known')],
             },
             managers=[

@@ -50,7 +50,17 @@ _NOTE, _TOTALS, _LOG = b"r", b"t", b"l"
 # What call logs may take: of memory while the disk refuses them, and of the disk while PostgreSQL is away.
 MOST_LOG_BYTES_IN_MEMORY = 32 * 1024 * 1024
 MOST_LOG_BYTES_ON_DISK = 2 * 1024 * 1024 * 1024
-LOGS_OFFERED = 100_000  # entries of call logs that the stream holds at most
+# What the stream in Valkey holds of call logs at most: as many notes, and as many bytes.
+MOST_NOTES = 100_000
+MOST_NOTE_BYTES = 256 * 1024 * 1024
+
+
+def most_notes(size: int) -> int:
+    """How many notes the stream may hold when one of `size` bytes is added: bounded in number and, roughly, in bytes.
+
+    What is pushed out is in a journal still, and offered again once the stream is empty.
+    """
+    return max(200, min(MOST_NOTES, MOST_NOTE_BYTES // max(1, size)))
 
 
 class _Segment:
@@ -362,7 +372,7 @@ class Journal:
                         pipeline.hset(ENGINE_TOTALS, msgspec.json.decode(data)["replica"], data)
                     elif kind == _LOG:
                         entry: Any = {"r": data, "j": f"{folder.name}:{number}"}
-                        pipeline.xadd(CALL_LOGS, entry, maxlen=LOGS_OFFERED, approximate=True)
+                        pipeline.xadd(CALL_LOGS, entry, maxlen=most_notes(len(data)), approximate=True)
                     else:
                         pipeline.xadd(USAGE, {"r": data, "j": f"{folder.name}:{number}"})
                     offered += 1

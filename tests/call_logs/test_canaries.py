@@ -151,7 +151,7 @@ async def test_the_recorder_and_the_ingestion_fail_without_words(
     await edge.start_replica("rep-a")
 
     def fails(raw: Any) -> Any:
-        raise ValueError(f"cannot finish {raw.body!r}")
+        raise ValueError(f"cannot finish {raw.prompt.summary(frozenset())!r}: messages={raw!r}")
 
     with monkeypatch.context() as broken:
         broken.setattr(recorder, "finished", fails)
