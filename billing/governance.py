@@ -16,9 +16,7 @@ _TABLE = UsageRecord._meta.db_table
 
 def forget_people(tenant_id: UUID) -> Counts:
     """Take names out of a closed tenant's usage records: end users, tags, and who called."""
-    count = _blank(
-        tenant_id, "end_user <> '' OR tags <> '{}' OR user_id IS NOT NULL OR key_id IS NOT NULL", []
-    )
+    count = _blank(tenant_id, "end_user <> '' OR tags <> '{}' OR user_id IS NOT NULL OR key_id IS NOT NULL")
     # What is left of the sums by tag holds the tags.
     return {_TABLE: count, TagRollup._meta.db_table: delete_rows(TagRollup, tenant_id)}
 
@@ -38,7 +36,7 @@ def forget_end_user(tenant_id: UUID, end_user: str) -> Counts:
                 return {_TABLE: gone}
 
 
-def _blank(tenant_id: UUID, condition: str, parameters: list[object]) -> int:
+def _blank(tenant_id: UUID, condition: str) -> int:
     gone = 0
     while True:
         with transaction.atomic(), platform_scope("governance.erase"), connection.cursor() as cursor:
@@ -46,7 +44,7 @@ def _blank(tenant_id: UUID, condition: str, parameters: list[object]) -> int:
                 f"UPDATE {_TABLE} SET end_user = '', tags = '{{}}', user_id = NULL, key_id = NULL"  # noqa: S608
                 f" WHERE tenant_id = %s AND (id, started_at) IN (SELECT id, started_at FROM {_TABLE}"
                 f" WHERE tenant_id = %s AND ({condition}) LIMIT {BATCH})",
-                [tenant_id, tenant_id, *parameters],
+                [tenant_id, tenant_id],
             )
             gone += cursor.rowcount
             if cursor.rowcount < BATCH:

@@ -220,6 +220,11 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
         "KeyState": "access.models.KeyState",
+        "OutcomeEnum": "billing.models.Outcome",
+        "CallOutcome": "inference.call_logs.models.LogOutcome",
+        "LogLevel": "inference.call_logs.models.LogLevel",
+        "WorkState": "tenants.models.WorkState",
+        "ErasureKind": "tenants.models.ErasureKind",
         "VersionState": "models_registry.models.VersionState",
         "ModelPermission": "models_registry.api.serializers.PERMISSION_CHOICES",
     },
