@@ -124,10 +124,14 @@ class CallLogs:
     # --- On the loop
 
     def begin(self, caller: Caller, kind: str, origin: Origin, request_id: str) -> Recording:
-        """For a request that a queue has taken."""
-        origin.is_noted = True
-        origin.request_id = request_id
+        """For a request that is about to be queued; `begun` when the queue has taken it."""
         return Recording(origin, caller.logs, kind, is_kept=caller.logs.wants(request_id))
+
+    @staticmethod
+    def begun(recording: Recording, request_id: str) -> None:
+        """The queue has taken it: from now on its stream notes how it ends, and nobody notes a refusal."""
+        recording.origin.is_noted = True
+        recording.origin.request_id = request_id
 
     def end(self, recording: Recording, stream: Stream) -> None:
         """The request is over, one way or the other."""
@@ -242,8 +246,9 @@ class CallLogs:
                 raw.terms = LogTerms(raw.terms.level, raw.terms.sample_percent, raw.terms.kept_entities)
             else:
                 self._texts += 1
-        self._idle.clear()
-        self._waiting.append(raw)
+        with self._lock:
+            self._idle.clear()
+            self._waiting.append(raw)
         if self._thread is None:
             self._start()
         self._wake.set()
@@ -296,7 +301,9 @@ class CallLogs:
         if self._dropped:
             log.error("call_logs.dropped", notes=self._dropped)
             self._dropped = 0
-        self._idle.set()
+        with self._lock:
+            if not self._waiting:
+                self._idle.set()
 
     def _kept(self) -> Journal:
         if self._journal is None:

@@ -180,6 +180,8 @@ class Gateway:
         ticket.prompt_tokens, ticket.most_tokens = bounds.prompt_tokens, bounds.most_tokens
         ticket.tags = tags or {}
         stream = Stream(self, caller, ticket, resumable=target.engine != "openai" and not has_several(body))
+        recording = self.logs.begin(caller, kind, origin or Origin(), ticket.id)
+        stream.record(recording)
         self.streams[ticket.id] = stream
         try:
             await self._start_for(ticket)
@@ -196,13 +198,15 @@ class Gateway:
             stream.rate_headers = stream.admitted.headers
             await self._enqueue(stream, plan.queue_limit)
         except Rejected:
+            stream.recording = None
             self.release(stream)
             raise
         except BaseException:
+            stream.recording = None
             self.release(stream)
             self.spawn(self._withdraw(ticket))
             raise
-        stream.record(self.logs.begin(caller, kind, origin or Origin(), ticket.id))
+        self.logs.begun(recording, ticket.id)
         return stream
 
     async def _start_for(self, ticket: Ticket) -> None:

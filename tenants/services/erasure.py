@@ -118,9 +118,7 @@ def run(*, erasure_id: UUID, tenant_id: UUID) -> Erasure:
             _erase_tenant(erasure)
     except Exception:
         with tenant_scope(tenant_id):
-            Erasure.objects.filter(pk=erasure_id).update(
-                state=WorkState.FAILED, removed=erasure.removed, updated_at=clock.now()
-            )
+            Erasure.objects.filter(pk=erasure_id).update(state=WorkState.FAILED, updated_at=clock.now())
         raise
     return _finish(erasure)
 
@@ -147,9 +145,14 @@ def _erase_tenant(erasure: Erasure) -> None:
 
 
 def _count(erasure: Erasure, name: str, counts: governance.Counts) -> None:
+    """Add to the certificate, and keep it at once: whoever goes on after a crash goes on counting."""
     found = erasure.removed.setdefault(name, {})
     for store, count in counts.items():
         found[store] = found.get(store, 0) + count
+    with tenant_scope(erasure.tenant_id):
+        Erasure.objects.filter(pk=erasure.pk).update(
+            removed=erasure.removed, kept=erasure.kept, updated_at=clock.now()
+        )
 
 
 def _finish(erasure: Erasure) -> Erasure:
