@@ -197,14 +197,11 @@ class Gateway:
             )
             stream.rate_headers = stream.admitted.headers
             await self._enqueue(stream, plan.queue_limit)
-        except Rejected:
-            stream.recording = None
+        except BaseException as error:
+            stream.recording = None  # a refusal is the surface's to note
             self.release(stream)
-            raise
-        except BaseException:
-            stream.recording = None
-            self.release(stream)
-            self.spawn(self._withdraw(ticket))
+            if not isinstance(error, Rejected):
+                self.spawn(self._withdraw(ticket))
             raise
         self.logs.begun(recording, ticket.id)
         return stream
