@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from billing.models import UsageRecord
 from core import governance
 from core.actors import system
 from core.checks import WALLED, own_models
@@ -22,8 +23,11 @@ from core.threads import in_thread
 from core.valkey import sync_client
 from inference.call_logs import services as log_services
 from inference.call_logs.recorder import process_call_logs
+from inference.call_logs.wire import CallNote, encode_note
+from inference.models import CallLog
 from inference.queue.journal import process_journal
-from inference.queue.keys import CALL_LOGS
+from inference.queue.keys import CALL_LOGS, USAGE
+from inference.queue.wire import encode_usage
 from tenants.models import Erasure, Tenant, TenantStatus
 from tenants.services import erasure, exports, tenants
 from tests.api.client import REST
@@ -35,6 +39,7 @@ from tests.factories.inference import ChatMessageFactory, ChatSessionFactory
 from tests.factories.tenants import MembershipFactory, TenantFactory
 from tests.governance import stores
 from tests.inference.edge import BODY, Edge
+from tests.metering.notes import note
 
 pytestmark = pytest.mark.usefixtures("transactional_db")
 
@@ -251,6 +256,31 @@ def test_an_erasure_that_was_cut_off_goes_on(transactional_db: None, monkeypatch
     assert done.state == "done"
     assert done.removed["chats"]["inference_chatsession"] == 1
     assert erasure.run(erasure_id=asked.pk, tenant_id=tenant.pk).finished_at == done.finished_at
+
+
+def test_what_is_late_for_a_closed_tenant_comes_without_names_or_not_at_all(transactional_db: None) -> None:
+    """A journal of a process that was down for weeks: what was used counts, what was erased does not come back."""
+    tenant = TenantFactory(slug="leaving")
+    close(tenant)
+    late = note(tenant.pk, "req_late", end_user=TEXT, tags={TEXT: TEXT}, user_id=str(tenant.pk))
+    said = CallNote(
+        request_id="req_late",
+        tenant_id=str(tenant.pk),
+        started_ms=late.started_ms,
+        finished_ms=late.finished_ms,
+        outcome="completed",
+        prompt_summary=TEXT,
+    )
+    valkey: Any = sync_client()
+    valkey.xadd(USAGE, {"r": encode_usage(late)})
+    valkey.xadd(CALL_LOGS, {"r": encode_note(said)})
+    bring_in()
+    assert stores.tables_with(TEXT) == {}
+    assert stores.keys_with(TEXT) == set()
+    with platform_scope("tests"):
+        record = UsageRecord.objects.get(request_id="req_late")
+        assert (record.completion_tokens, record.end_user, record.user_id) == (30, "", None)
+        assert not CallLog.objects.exists()
 
 
 def test_a_certificate_that_was_changed_is_not_genuine(transactional_db: None) -> None:
