@@ -29,6 +29,7 @@ from core.valkey import sync_client
 from inference.call_logs.data_keys import seal_text
 from inference.call_logs.models import LogOutcome
 from inference.call_logs.policy import LogTerms
+from inference.call_logs.redaction import places
 from inference.call_logs.summaries import Heard, hear_answer, parameters_of, prompt_heard
 from inference.call_logs.wire import CallNote, FullText, encode_note, encode_text
 from inference.queue.journal import Journal, most_notes, process_journal
@@ -292,8 +293,15 @@ class CallLogs:
                     if not raw.is_kept:
                         continue
                     data = encode_note(finished(raw))
-                except Exception:
-                    log.exception("call_logs.note_failed", request_id=raw.note.request_id)
+                except Exception as error:
+                    # SECURITY: its message may hold what was said.
+                    log.error(
+                        "call_logs.note_failed",
+                        request_id=raw.note.request_id,
+                        tenant_id=raw.note.tenant_id,
+                        error=type(error).__name__,
+                        at=places(error),
+                    )
                     continue
                 mark = self._kept().append_log(data)
                 batch.append((data, mark))

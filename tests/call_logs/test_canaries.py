@@ -130,17 +130,10 @@ async def test_a_failure_of_our_own_names_request_and_tenant_and_no_words(
 
 
 async def test_an_engine_that_fails_brings_no_words_into_a_line(edge: Edge, lines: Any) -> None:
-    from inference.worker.engines.simulated import SimulatedEngine
-
-    class Failing(SimulatedEngine):
-        async def generate(self, request: Any) -> Any:
-            raise RuntimeError(f"cannot compute {request.body!r}")
-            yield
-
-    await edge.start_replica("rep-a", engine=Failing({"tokens": 4}))
+    await edge.start_replica("rep-a", fail_rate=1.0)
     async with edge.http() as http:
         answer = await http.post("/v1/chat/completions", json=CHAT)
-    assert answer.status_code >= 500
+    assert answer.status_code >= 500, answer.text
     text, _ = await in_thread(lines)()
     assert CANARY not in text
 
@@ -151,7 +144,7 @@ async def test_the_recorder_and_the_ingestion_fail_without_words(
     await edge.start_replica("rep-a")
 
     def fails(raw: Any) -> Any:
-        raise ValueError(f"cannot finish {raw.prompt.summary(frozenset())!r}: messages={raw!r}")
+        raise ValueError(f"cannot finish {raw.prompt.summary(frozenset())!r}")
 
     with monkeypatch.context() as broken:
         broken.setattr(recorder, "finished", fails)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,16 @@ pytestmark = pytest.mark.usefixtures("transactional_db")
 
 TEXT, NAME = "canarytextqzx", "canarynameqzx"
 ACTOR = system("tests")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays(settings: Any) -> Iterator[None]:
+    """A test that fails leaves nothing for the next to find."""
+    yield
+    shutil.rmtree(Path(settings.ATRIUM_HOME) / "models" / NAME, ignore_errors=True)
+    governance.delete_keys(sync_client(), ["atrium:adm:*", "atrium:usage:refused", "atrium:{*}:chat:*"])
+
+
 # Where names of a closed tenant may stay: the audit trail and the books. Rows there are ids, amounts and such names.
 BOOKS = {
     *("billing_account", "billing_ledgertransaction", "billing_ledgerentry", "billing_escrowepoch"),
@@ -145,9 +157,12 @@ async def test_of_a_closed_tenant_nothing_stays_but_what_the_law_keeps(
     await in_thread(prepare)()
     # The control: it stood in every store, and every class that goes had rows.
     planted = await in_thread(stores.tables_with)(TEXT)
-    assert {"inference_calllog", "inference_chatmessage", "billing_budget", "billing_usagerecord"} <= set(
-        planted
-    )
+    assert {
+        "inference_calllog",
+        "inference_chatmessage",
+        "models_registry_model",
+        "billing_usagerecord",
+    } <= set(planted)
     assert {*(await in_thread(stores.keys_with)(TEXT))} >= {CALL_LOGS, "atrium:usage:refused"}
     assert await in_thread(stores.files_with)(str(acme.pk), exports_dir)
     owned = await in_thread(stores.rows_of)(acme.pk)
