@@ -58,23 +58,26 @@ def _apply(model: type[Any], dry_run: bool) -> Iterator[Removed]:
         # What a closed tenant left behind goes with its erasure; the rest by its policy.
         tenants = list(Tenant.objects.exclude(status=TenantStatus.CLOSED).values_list("pk", flat=True))
     longest = max([DEFAULT_RETENTION_DAYS, *days.values()])
-    yield from _whole_months(model, now - timedelta(days=longest), dry_run)
+    gone = _old_months(model, now - timedelta(days=longest))
+    for begin, end in gone:
+        yield _whole_month(model, begin, end, dry_run)
     for tenant_id in tenants:
         cutoff = now - timedelta(days=days.get(tenant_id, DEFAULT_RETENTION_DAYS))
-        yield delete_before(model, COLUMN, cutoff, tenant_id=tenant_id, dry_run=dry_run)
+        yield delete_before(model, COLUMN, cutoff, tenant_id=tenant_id, dry_run=dry_run, gone=gone)
 
 
-def _whole_months(model: type[Any], cutoff: datetime, dry_run: bool) -> Iterator[Removed]:
-    table = model._meta.db_table
-    for month in partitions.months_of(table):
-        begin, end = span_of(month)
-        if end > cutoff:
-            return
-        with transaction.atomic(), platform_scope("call_logs.retention"):
-            removed = summed_up(model, COLUMN, begin, end)
-            if not dry_run:
-                partitions.drop_partition(table, month)
-        yield removed
+def _old_months(model: type[Any], cutoff: datetime) -> list[tuple[datetime, datetime]]:
+    """Months with a partition that nobody keeps anything of."""
+    spans = [span_of(month) for month in partitions.months_of(model._meta.db_table)]
+    return [(begin, end) for begin, end in spans if end <= cutoff]
+
+
+def _whole_month(model: type[Any], begin: datetime, end: datetime, dry_run: bool) -> Removed:
+    with transaction.atomic(), platform_scope("call_logs.retention"):
+        removed = summed_up(model, COLUMN, begin, end)
+        if not dry_run:
+            partitions.drop_partition(model._meta.db_table, begin.date())
+    return removed
 
 
 def _spent_keys() -> Iterator[Removed]:

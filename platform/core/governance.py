@@ -170,8 +170,11 @@ def delete_before(
     tenant_id: UUID,
     dry_run: bool,
     size: int = BATCH,
+    gone: Sequence[tuple[datetime, datetime]] = (),
 ) -> Removed:
     """Delete a tenant's rows with `column` before `cutoff`, the oldest first, in batches; or count what would go.
+
+    `gone` are spans that a real run would have removed before: a dry run leaves them out.
 
     Behind the platform door. Each batch is one transaction and one statement that also sums up what went. Needs an
     index that begins with tenant and column. Memory is bounded here and in PostgreSQL.
@@ -181,8 +184,10 @@ def delete_before(
     sums = f"count(*), min({time}), max({time}), COALESCE(bit_xor(hashtextextended(id::text, 0)), 0)"
     old = f"tenant_id = %s AND {time} < %s"
     if dry_run:
+        apart = f" AND NOT ({time} >= %s AND {time} < %s)" * len(gone)
+        moments = [moment for span in gone for moment in span]
         with platform_scope("governance.retention"), connection.cursor() as cursor:
-            cursor.execute(f"SELECT {sums} FROM {table} WHERE {old}", [tenant_id, cutoff])  # noqa: S608
+            cursor.execute(f"SELECT {sums} FROM {table} WHERE {old}{apart}", [tenant_id, cutoff, *moments])  # noqa: S608
             removed.add(*cursor.fetchone())
         return removed
     while True:

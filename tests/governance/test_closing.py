@@ -137,6 +137,9 @@ async def test_of_a_closed_tenant_nothing_stays_but_what_the_law_keeps(
     acme, globex = edge.served.acme, edge.served.globex
     await in_thread(set_full)(edge)
     await ask(edge)
+    for replica, task in edge._replicas.values():  # its engine has nothing more to do
+        replica.stop()
+        await asyncio.wait([task], timeout=10)
     await in_thread(plant)(acme)
     folder = Path(settings.ATRIUM_HOME) / "models" / NAME
     folder.mkdir(parents=True)
