@@ -23,8 +23,9 @@ from core.valkey import sync_client
 from inference.admission.keys import TENANTS, TenantKeys
 from inference.call_logs import data_keys, retention
 from inference.call_logs.models import CallLog, CallLogText, DataKey
-from inference.queue.keys import CALL_LOGS, USAGE, DeploymentKeys
+from inference.queue.keys import CALL_LOGS, USAGE, DeploymentKeys, written
 from inference.queue.wire import decode_ticket
+from inference.services.intake import WRITTEN_TTL_S
 from inference.services.usage import REFUSED
 from models_registry.models import Deployment
 
@@ -85,7 +86,22 @@ def forget_records(tenant_id: UUID) -> Counts:
 
 def forget_notes(tenant_id: UUID) -> Counts:
     """Call notes of a tenant on their way."""
-    return {CALL_LOGS: delete_entries(sync_client(), CALL_LOGS, _is_of(tenant_id))}
+    return {CALL_LOGS: _drop_notes(_is_of(tenant_id))}
+
+
+def _drop_notes(is_theirs: Callable[[Mapping[bytes, bytes]], bool]) -> int:
+    """Take notes off their way, and tell the journals that hold them: they are not to be offered again."""
+    valkey: Any = sync_client()
+
+    def is_dropped(fields: Mapping[bytes, bytes]) -> bool:
+        theirs = is_theirs(fields)
+        journal, _, number = fields.get(b"j", b"").decode().rpartition(":")
+        if theirs and journal and number.isdigit():
+            valkey.sadd(written(journal), number)
+            valkey.expire(written(journal), WRITTEN_TTL_S)
+        return theirs
+
+    return delete_entries(valkey, CALL_LOGS, is_dropped)
 
 
 def destroy_keys(tenant_id: UUID) -> Counts:
@@ -97,7 +113,7 @@ def destroy_keys(tenant_id: UUID) -> Counts:
 def forget_end_user(tenant_id: UUID, end_user: str) -> Counts:
     """Logs of one end user, stored and on their way."""
     return {
-        CALL_LOGS: delete_entries(sync_client(), CALL_LOGS, _is_of(tenant_id, end_user)),
+        CALL_LOGS: _drop_notes(_is_of(tenant_id, end_user)),
         CallLog._meta.db_table: delete_rows(CallLog, tenant_id, column="end_user", value=end_user),
     }
 
