@@ -226,6 +226,7 @@ async def test_the_journal_forgets_what_postgresql_has(edge: Edge, monkeypatch: 
     await ask(edge)
     found = {"?"}
     for _ in range(200):
+        await in_thread(bring_in)()
         found = await in_thread(stores.files_with)(TEXT)
         if not found:
             break
