@@ -23,6 +23,7 @@ from core.checks import WALLED, own_models
 from core.scoping import platform_scope, tenant_scope
 from core.threads import in_thread
 from core.valkey import sync_client
+from inference import tasks
 from inference.call_logs import services as log_services
 from inference.call_logs.recorder import process_call_logs
 from inference.call_logs.wire import CallNote, encode_note
@@ -67,6 +68,18 @@ BOOKS = {
 }
 
 
+@pytest.fixture
+def own_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a journal that no other test has written into, and that looks often."""
+    monkeypatch.setattr(journal, "SEGMENT_S", 0.0)
+    monkeypatch.setattr(journal, "LOOK_S", 0.05)
+    fresh = journal.Journal(tmp_path / "journal")
+    monkeypatch.setattr(journal, "_journal", fresh)
+    monkeypatch.setattr(process_call_logs(), "_journal", fresh)
+    yield tmp_path / "journal"
+    fresh.close()
+
+
 def plant(tenant: Tenant) -> None:
     """Through REST where people do it there; and at least one row of every class."""
     owner = MembershipFactory(tenant=tenant, role="owner").user
@@ -98,6 +111,12 @@ def plant(tenant: Tenant) -> None:
     valkey.hset(f"atrium:{{{tenant.pk}}}:chat:1", "0", TEXT)
     valkey.xadd("atrium:usage:refused", {"r": json.dumps({"tenant_id": str(tenant.pk), "end_user": TEXT})})
     valkey.xadd(CALL_LOGS, {"r": json.dumps({"tenant_id": str(tenant.pk), "prompt_summary": TEXT})})
+
+
+def take_in() -> None:
+    """What the jobs worker goes on doing."""
+    bring_in()
+    tasks.keep_engine_totals()
 
 
 def close(tenant: Tenant) -> Erasure:
@@ -137,16 +156,11 @@ async def test_of_a_closed_tenant_nothing_stays_but_what_the_law_keeps(
     exports_dir: Path,
     capsys: pytest.CaptureFixture[str],
     settings: Any,
-    monkeypatch: pytest.MonkeyPatch,
+    own_journal: Path,
 ) -> None:
-    monkeypatch.setattr(journal, "SEGMENT_S", 0.0)
-    monkeypatch.setattr(journal, "LOOK_S", 0.05)
     acme, globex = edge.served.acme, edge.served.globex
     await in_thread(set_full)(edge)
     await ask(edge)
-    for replica, task in edge._replicas.values():  # its engine has nothing more to do
-        replica.stop()
-        await asyncio.wait([task], timeout=10)
     await in_thread(plant)(acme)
     folder = Path(settings.ATRIUM_HOME) / "models" / NAME
     folder.mkdir(parents=True)
@@ -174,7 +188,7 @@ async def test_of_a_closed_tenant_nothing_stays_but_what_the_law_keeps(
         "billing_usagerecord",
     } <= set(planted)
     assert {*(await in_thread(stores.keys_with)(TEXT))} >= {CALL_LOGS, "atrium:usage:refused"}
-    assert await in_thread(stores.files_with)(str(acme.pk), exports_dir)
+    assert await in_thread(stores.files_with)(str(acme.pk), exports_dir, own_journal)
     owned = await in_thread(stores.rows_of)(acme.pk)
     assert {model._meta.db_table for model in governance.erasable_models()} <= set(owned)
 
@@ -190,8 +204,9 @@ async def test_of_a_closed_tenant_nothing_stays_but_what_the_law_keeps(
     assert not folder.exists()
     for mark in (TEXT, str(acme.pk)):
         for _ in range(100):  # journals look every two seconds; here twenty times a second
-            if not (left_files := await in_thread(stores.files_with)(mark, exports_dir)):
+            if not (left_files := await in_thread(stores.files_with)(mark, exports_dir, own_journal)):
                 break
+            await in_thread(take_in)()
             process_journal()._wake.set()
             await asyncio.sleep(0.05)
         assert left_files == set()
@@ -219,15 +234,13 @@ def acme_export(tenant: Tenant) -> Any:
     return TenantExport.objects.filter(tenant=tenant).first()
 
 
-async def test_the_journal_forgets_what_postgresql_has(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_journal_forgets_what_postgresql_has(edge: Edge, own_journal: Path) -> None:
     """On the disk of a web process too: a segment of which nothing is open goes, though nothing more is written."""
-    monkeypatch.setattr(journal, "SEGMENT_S", 0.0)
-    monkeypatch.setattr(journal, "LOOK_S", 0.05)
     await ask(edge)
     found = {"?"}
     for _ in range(200):
-        await in_thread(bring_in)()
-        found = await in_thread(stores.files_with)(TEXT)
+        await in_thread(take_in)()
+        found = await in_thread(stores.files_with)(TEXT, own_journal)
         if not found:
             break
         process_journal()._wake.set()
