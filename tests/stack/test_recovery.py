@@ -110,21 +110,25 @@ def test_killing_the_engine_worker_amid_32_streams(platform: Platform) -> None:
 def test_killing_valkey_only_delays(platform: Platform) -> None:
     platform.kill("valkey")
     client = platform.client("acme", max_retries=0, timeout=20)
-    platform.wait_for(
+    answer = platform.wait_for(
         lambda: client.chat.completions.create(model=CHAT, messages=question(1), max_tokens=3),
         15,
         "a new chat",
     )
+    assert answer.choices[0].message.content
+    assert answer.usage.completion_tokens <= 3
 
 
 def test_killing_the_web_process_only_delays(platform: Platform) -> None:
     old = platform.kill("web")
     client = platform.client("acme", max_retries=0, timeout=20)
-    platform.wait_for(
+    answer = platform.wait_for(
         lambda: client.chat.completions.create(model=CHAT, messages=question(2), max_tokens=3),
         15,
         "a new chat",
     )
+    assert answer.choices[0].message.content
+    assert answer.usage.completion_tokens <= 3
     platform.wait_for(lambda: platform.pid("web") != old, 5, "ready.json names the new process")
 
 

@@ -209,8 +209,9 @@ class TestRemove:
         self, olive: User, bob: User, acme: Tenant, actor_of: Callable[..., Actor]
     ) -> None:
         with platform_scope(reason="tests"):
-            members.add(tenant=acme, user=UserFactory(), role="owner", actor=actor_of(olive))
+            added = members.add(tenant=acme, user=UserFactory(), role="owner", actor=actor_of(olive))
             members.remove(membership=of(bob), actor=actor_of(olive))
+            assert list(Membership.objects.filter(tenant=acme)) == [added]
 
 
 @pytest.mark.django_db(transaction=True)
