@@ -67,8 +67,7 @@ STATIC = {
     "format": tool("ruff", "format", "--check", "."),
     "lint": tool("ruff", "check", "."),
 }
-# One worker more than there are cores: many tests wait for something.
-SIDE_BY_SIDE = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
+SIDE_BY_SIDE = ("-n", "2", "--dist", "worksteal")
 WITHOUT_ENGINE = "not engine and not browser and not stack"
 TESTS = {
     "quick tests": pytest(*SIDE_BY_SIDE, "-m", WITHOUT_ENGINE),
