@@ -20,7 +20,7 @@ test: ## install, then lint, types, layers, migrations and every test
 	$(BOOTSTRAP) --dev
 	@exec $(VENV)/python scripts/checks.py all
 
-quick: ## the same without engine, stack and browser: below two minutes
+quick: ## the same without engine, stack, browser and what is slow: about two minutes
 	$(BOOTSTRAP) --dev
 	@exec $(VENV)/python scripts/checks.py quick
 

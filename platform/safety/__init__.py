@@ -1,1 +1,1 @@
-"""Safety: one pipeline that every text passes, in and out, whatever route it takes."""
+"""Safety: the data that rules and verdicts are. The pipeline that runs them is not here yet."""
