@@ -151,11 +151,21 @@ async def test_the_meters_add_up_to_the_engines_busy_time(engine: Engine) -> Non
     )
     prefill, decode = await settled(engine, requests + leaving)
     busy = engine.counters().busy_ns - before
-    assert prefill > 0
-    assert decode > prefill
+    assert min(prefill, decode) > 0
     assert abs(prefill + decode - busy) <= busy // 100
     assert busy <= time.monotonic_ns() - began
     assert all(r.meter.gpu_prefill_ns + r.meter.gpu_decode_ns > 0 for r in requests + leaving)
+
+
+async def test_prompt_and_answer_are_told_apart(engine: Engine) -> None:
+    """Alone on the engine, one token is made by the step that reads the prompt; the others take steps of theirs."""
+    one, many = (chat("Told apart?", max_tokens=most, ignore_eos=True) for most in (1, 200))
+    for request in (one, many):
+        await answer(engine, request)
+        await engine.settle(request)
+    assert one.meter.gpu_prefill_ns > 0
+    assert one.meter.gpu_decode_ns == 0
+    assert many.meter.gpu_decode_ns > many.meter.gpu_prefill_ns > 0
 
 
 async def test_busy_time_is_the_time_that_a_busy_engine_takes(engine: Engine) -> None:
