@@ -71,9 +71,13 @@ class Platform:
 
     def _listen(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP on purpose
-                loop.add_signal_handler(number, self._asked_to_stop)
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        # nohup ignores SIGHUP on purpose. A shell without job control ignores SIGINT for all that it starts with
+        # "&": who sends it to us by hand means us all the same.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        for number in numbers:
+            loop.add_signal_handler(number, self._asked_to_stop)
 
     def _asked_to_stop(self) -> None:
         now = asyncio.get_running_loop().time()

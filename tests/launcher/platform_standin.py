@@ -63,10 +63,11 @@ class Standin:
             shutil.copy(STANDIN / source, folder / "platform" / package / module)
         shutil.copy(STANDIN / "manage.py", folder)
 
-    def start(self, **environment: str) -> Standin:
-        """Begin to start; see `ready`."""
+    def start(self, *, ignoring: str = "", **environment: str) -> Standin:
+        """Begin to start, from a shell that ignores the signals named in `ignoring` ("INT HUP"); see `ready`."""
+        shell = ["sh", "-c", f"trap '' {ignoring}; exec \"$@\"", "sh"] if ignoring else []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "launcher", "up"],
+            [*shell, sys.executable, "-m", "launcher", "up"],
             env=self.environment(**environment),
             cwd=self.folder,
             stdout=subprocess.PIPE,

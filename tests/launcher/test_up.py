@@ -47,6 +47,19 @@ def test_it_comes_up_survives_every_kill_and_leaves_nothing_behind(standin: Stan
 
 
 @pytest.mark.stack
+def test_from_the_background_of_a_script_it_is_stopped_by_sigint_and_not_by_sighup(standin: Standin) -> None:
+    """Such a shell ignores SIGINT for what it starts with "&", and nohup ignores SIGHUP."""
+    standin.start(ignoring="INT HUP").ready()
+    assert standin.process is not None
+    standin.process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        standin.process.wait(1)
+    status, output = standin.stop(signal.SIGINT)
+    assert (status, "stopped" in output) == (0, True)
+    assert standin.processes() == []
+
+
+@pytest.mark.stack
 def test_the_servers_get_what_they_need_and_not_the_owners_password(standin: Standin) -> None:
     standin.start(DATABASE_OWNER_URL="").ready()
     environment = json.loads((standin.home / "web-environment.json").read_text())
