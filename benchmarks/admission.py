@@ -74,7 +74,7 @@ async def measure(seconds: float) -> dict[str, Any]:  # noqa: C901 - one measure
     from models_registry.selectors import Route
 
     port.treasury().worst_case_nano = lambda price, **bounds: 1_000  # type: ignore[attr-defined,method-assign]
-    client = async_client(max_connections=64)
+    client = async_client()
     scripts = AsyncScripts(client)
     admission = Admission(client, scripts)
     model, key = uuid4(), uuid4()

@@ -129,8 +129,8 @@ class Clients:
         from inference.queue.client import RequestQueue
 
         self.web, self.deployment = f"bench-{uuid4()}", deployment
-        self.client = async_client(max_connections=8)
-        self.reading: Any = async_client(max_connections=2, blocking_read=True)
+        self.client = async_client()
+        self.reading: Any = async_client(blocking_read=True)
         self.queue = RequestQueue(self.client)
         self.first: dict[str, asyncio.Future[float]] = {}
         self.done: dict[str, asyncio.Future[float]] = {}

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-import redis.asyncio
 import structlog
 from django.db import Error as DatabaseError
 from redis.exceptions import RedisError
 
 from core import clock
+from core.valkey_link import LinkedClient
 from inference.admission import refusals
 from inference.admission.bounds import Bounds, gpu_bound_ns, slot_bound_ms
 from inference.admission.escrow import Escrow
@@ -68,7 +68,7 @@ class Asking:
 class Admission:
     """Admits, gives back and renews. Every method is safe to run twice for the same request."""
 
-    def __init__(self, client: redis.asyncio.Redis, scripts: AsyncScripts) -> None:
+    def __init__(self, client: LinkedClient, scripts: AsyncScripts) -> None:
         self.scripts = scripts
         self._escrow = Escrow(scripts)
         self._seeds = Seeds(scripts, client, ttl_ms=TTL_MS)

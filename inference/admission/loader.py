@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 import redis
-import redis.asyncio
 import structlog
 from redis.exceptions import NoScriptError, RedisError
 
+from core.valkey_link import LinkedClient
 from inference.admission import scripts
 from inference.admission.keys import EPOCH, TenantKeys
 
@@ -44,7 +44,7 @@ class AsyncScripts:
 
     def __init__(
         self,
-        client: redis.asyncio.Redis,
+        client: LinkedClient,
         *,
         on_epoch: Callable[[], None] = lambda: None,
         clock: str = scripts.CLOCK,
@@ -92,19 +92,14 @@ class AsyncScripts:
         commands: list[tuple[str, list[str], bytes]],
         seen: dict[str, float] | None,
     ) -> list[Any]:
-        if len(commands) == 1 and not seen:
-            name, keys, payload = commands[0]
-            try:
-                return [await self.client.evalsha(digests[name], len(keys), *keys, payload)]
-            except NoScriptError as error:
-                return [error]
-        pipeline = self.client.pipeline(transaction=False)
-        for name, keys, payload in commands:
-            pipeline.evalsha(digests[name], len(keys), *keys, payload)
+        asked: list[Sequence[Any]] = [
+            ("EVALSHA", digests[name], len(keys), *keys, payload) for name, keys, payload in commands
+        ]
         if seen:
-            pipeline.zadd("atrium:admission:tenants", seen)
-        answers = await pipeline.execute(raise_on_error=False)
-        return list(answers[: len(commands)])
+            asked.append(
+                ("ZADD", "atrium:admission:tenants", *(part for each in seen.items() for part in each[::-1]))
+            )
+        return (await self.client.ask(asked))[: len(commands)]
 
     async def age_ms(self) -> int:
         """For how long the server's memory has been in use. Raises RedisError."""

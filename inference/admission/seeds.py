@@ -16,7 +16,6 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-import redis.asyncio
 from django.db.models import Sum
 from django.db.models.functions import Coalesce
 
@@ -24,6 +23,7 @@ from billing.models import Outcome, UsageRecord
 from core.ids import new_id
 from core.scoping import tenant_scope
 from core.threads import in_thread
+from core.valkey_link import LinkedClient
 from inference.admission.keys import TenantKeys
 from inference.admission.loader import AsyncScripts
 from inference.admission.rules import ALL, Policy
@@ -111,7 +111,7 @@ _month_sums_in_thread = in_thread(month_sums)
 class Seeds:
     """Seeds the counters that the requests of one process need; each once, however many wait."""
 
-    def __init__(self, scripts: AsyncScripts, client: redis.asyncio.Redis, *, ttl_ms: int) -> None:
+    def __init__(self, scripts: AsyncScripts, client: LinkedClient, *, ttl_ms: int) -> None:
         self._scripts = scripts
         self._client = client
         self._ttl_ms = ttl_ms

@@ -66,8 +66,8 @@ class Gateway:
         if self._launched:
             return
         self._launched = True
-        self.client = async_client(max_connections=64)
-        self._reading: Any = async_client(max_connections=2, blocking_read=True)
+        self.client = async_client()
+        self._reading = async_client(blocking_read=True)
         self.queue = RequestQueue(self.client)
         self.admission = Admission(self.client, AsyncScripts(self.client, on_epoch=self._renew_now))
         self.spawn(self._read_events())
@@ -321,14 +321,14 @@ class Gateway:
         name = outbox(self.web)
         while True:
             try:
-                answer = await self._reading.xread({name: self._last_frame}, block=5000, count=1000)
+                answer = await self._reading.read_streams({name: self._last_frame}, block_ms=5000, count=1000)
             except (RedisError, OSError):
                 await asyncio.sleep(0.1)
                 continue
-            for _, entries in answer or ():
-                for entry_id, fields in entries:
+            for _, entries in answer:
+                for entry_id, (_, frames) in entries:
                     self._last_frame = entry_id
-                    for frame in decode_frames(fields[b"f"]):
+                    for frame in decode_frames(frames):
                         stream = self.streams.get(frame.id)
                         if stream is not None:
                             stream.feed(frame)

@@ -37,10 +37,11 @@ class QueueFull(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What a pull gave: `payloads` (`wire.Ticket`), and whether more than one tenant waits."""
+    """What a pull gave: `payloads` (`wire.Ticket`), whether more than one tenant still waits, and whether any does."""
 
     payloads: list[bytes]
     others: bool
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def pull(
 
 def pulled(answer: Any) -> Pulled:
     """PULL's answer."""
-    return Pulled(list(answer[0]), bool(answer[1]))
+    return Pulled(list(answer[0]), others=answer[1] == 2, more=answer[1] > 0)
 
 
 def charge(keys: DeploymentKeys, used: Mapping[str, Usage], *, now_ms: int = 0) -> list[Arguments]:

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-import redis.asyncio
 from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as NoAnswerError
 
+from core.valkey_link import LinkedClient
 from inference.queue import calls, scripts
 from inference.queue.calls import ANY_TOKENS, Pulled, QueueFull, TenantStatus, Usage
 from inference.queue.keys import USAGE, DeploymentKeys, outbox
@@ -28,7 +28,7 @@ ANSWER_S = 20.0
 class RequestQueue:
     """Requests to replicas, and what they answer. Every method is one round trip, and safe to run twice."""
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
+    def __init__(self, client: LinkedClient) -> None:
         self.client = client
         self._enqueue = client.register_script(scripts.ENQUEUE)
         self._pull = client.register_script(scripts.PULL)
@@ -53,7 +53,7 @@ class RequestQueue:
         keys = self.keys(ticket.deployment)
         try:
             async with asyncio.timeout(ANSWER_S):
-                answer = await self._enqueue(keys.fair, calls.enqueue(keys, ticket, limit))
+                answer = await self._run(self._enqueue, keys, calls.enqueue(keys, ticket, limit))
         except TimeoutError as error:
             raise NoAnswerError("Valkey does not answer") from error
         return calls.enqueued(answer)
@@ -80,7 +80,7 @@ class RequestQueue:
         """
         keys = self.keys(deployment)
         arguments = calls.pull(keys, replica, number, room=room, express=express, tokens=tokens)
-        return calls.pulled(await self._pull(keys.fair, arguments))
+        return calls.pulled(await self._run(self._pull, keys, arguments))
 
     async def pull(self, deployment: str, replica: str, room: int) -> list[bytes]:
         """Up to `room` payloads (`wire.Ticket`) in the order of the queue; they belong to `replica` from now on."""
@@ -118,48 +118,69 @@ class RequestQueue:
 
     async def account_all(self, marked: Sequence[tuple[UsageNote, str]]) -> None:
         """As `account`, for several requests in one round trip."""
-        pipeline = self.client.pipeline(transaction=False)
-        for note, mark in marked:
-            entry: dict[Any, Any] = {"r": encode_usage(note)}
-            if mark:
-                entry["j"] = mark
-            pipeline.xadd(USAGE, entry, maxlen=USAGE_LENGTH, approximate=True)
-        notes = [note for note, _ in marked]
-        for note in notes:
-            keys = self.keys(note.deployment_id)
-            _evaluate(pipeline, self._finish, keys, calls.finish(keys, note))
-        answers = await pipeline.execute(raise_on_error=False)
-        _raise_first(answers[: len(notes)])
-        for note, answer in zip(notes, answers[len(notes) :], strict=True):
-            keys = self.keys(note.deployment_id)
-            await self._repeat([answer], self._finish, keys, [calls.finish(keys, note)])
+        await self.send({}, notes=marked)
 
     async def send(
-        self, boxes: dict[str, list[Frame]], *, deployment: str = "", used: Mapping[str, Usage] | None = None
+        self,
+        boxes: dict[str, list[Frame]],
+        *,
+        notes: Sequence[tuple[UsageNote, str]] = (),
+        deployment: str = "",
+        used: Mapping[str, Usage] | None = None,
     ) -> set[str]:
         """One message per web process with all its frames; returns the web processes that no longer exist.
 
-        `used` of `deployment`'s requests is charged in the same round trip.
+        In the same round trip, and before any of the frames: `notes` are accounted for (see `account`), and `used` of
+        `deployment`'s requests is charged. A client that has its answer may send its next request at once: what the
+        last one used must have been charged by then, or it would wait behind a neighbour for a charge that comes late.
+        Raises RedisError; all of it may be sent again then.
         """
-        pipeline = self.client.pipeline(transaction=False)
-        webs = list(boxes)
-        for web in webs:
-            pipeline.xadd(
-                outbox(web),
-                {"f": encode_frames(boxes[web])},
-                maxlen=OUTBOX_LENGTH,
-                approximate=True,
-                nomkstream=True,
+        commands: list[Sequence[Any]] = [
+            (
+                "XADD",
+                USAGE,
+                "MAXLEN",
+                "~",
+                USAGE_LENGTH,
+                "*",
+                "r",
+                encode_usage(note),
+                *(("j", mark) if mark else ()),
             )
-        keys = self.keys(deployment) if used else None
-        charges = calls.charge(keys, used) if keys and used else []
-        for arguments in charges:
-            _evaluate(pipeline, self._charge, keys, arguments)
-        answers = await pipeline.execute(raise_on_error=False)
-        sent = answers[: len(webs)]
-        _raise_first(sent)
-        if keys:
-            await self._repeat(answers[len(webs) :], self._charge, keys, charges)
+            for note, mark in notes
+        ]
+        calls_made: list[tuple[Any, DeploymentKeys, list[Any]]] = [
+            (self._finish, keys, calls.finish(keys, note))
+            for note, _ in notes
+            for keys in (self.keys(note.deployment_id),)
+        ]
+        if used:
+            keys = self.keys(deployment)
+            calls_made += [(self._charge, keys, arguments) for arguments in calls.charge(keys, used)]
+        commands += [_evaluation(*made) for made in calls_made]
+        webs = list(boxes)
+        commands += [
+            (
+                "XADD",
+                outbox(web),
+                "NOMKSTREAM",
+                "MAXLEN",
+                "~",
+                OUTBOX_LENGTH,
+                "*",
+                "f",
+                encode_frames(boxes[web]),
+            )
+            for web in webs
+        ]
+        answers = await self.client.ask(commands)
+        sent = answers[len(commands) - len(webs) :]
+        _raise_first([*answers[: len(notes)], *sent])
+        for made, answer in zip(calls_made, answers[len(notes) :], strict=False):
+            if isinstance(answer, NoScriptError):
+                await made[0](made[1].fair, made[2])  # a new or restarted server
+            elif isinstance(answer, Exception):
+                raise answer
         return {web for web, answer in zip(webs, sent, strict=True) if answer is None}
 
     async def beat(self, key: str, field: str, facts: dict[str, Any]) -> int:
@@ -177,21 +198,18 @@ class RequestQueue:
         now_ms = seconds * 1000 + micros // 1000
         return {name.decode(): with_age(value, now_ms) for name, value in found.items()}
 
-    @staticmethod
-    async def _repeat(
-        answers: list[Any], script: Any, keys: DeploymentKeys, arguments: list[list[Any]]
-    ) -> None:
-        """Run again what a pipeline could not because Valkey did not have the script (a new or restarted one)."""
-        for answer, given in zip(answers, arguments, strict=True):
-            if isinstance(answer, NoScriptError):
-                await script(keys.fair, given)
-            elif isinstance(answer, Exception):
-                raise answer
+    async def _run(self, script: Any, keys: DeploymentKeys, arguments: list[Any]) -> Any:
+        (answer,) = await self.client.ask((_evaluation(script, keys, arguments),))
+        if isinstance(answer, NoScriptError):
+            return await script(keys.fair, arguments)  # loads it
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
-def _evaluate(pipeline: Any, script: Any, keys: Any, arguments: list[Any]) -> None:
-    """By digest: `Script` itself would ask Valkey first whether it has the script, one more round trip."""
-    pipeline.evalsha(script.sha, len(keys.fair), *keys.fair, *arguments)
+def _evaluation(script: Any, keys: DeploymentKeys, arguments: list[Any]) -> tuple[Any, ...]:
+    """By digest: redis-py's scripts in a pipeline ask first whether the server has them, one more round trip."""
+    return ("EVALSHA", script.sha, len(keys.fair), *keys.fair, *arguments)
 
 
 def _raise_first(answers: list[Any]) -> None:

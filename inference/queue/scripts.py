@@ -71,7 +71,7 @@ return {{1, waiting + 1}}
 # ARGV: prefix, now, replica, room, express, prompt tokens that there is room for, number of this pull.
 # Takes up to `room` requests, and up to `express` more while the tenant whose turn it is runs nothing, or less than
 # half of its part of what runs. A request whose deadline has passed comes too, and is not charged for. A repeated
-# number gives the same again. Returns {payloads, 1 when more than one tenant waits}.
+# number gives the same again. Returns {payloads, how many tenants wait: 0, 1, 2 for more; 1 where it is not known}.
 PULL = (
     COMMON
     + """
@@ -87,7 +87,7 @@ if before then
         taken[#taken + 1] = call('HGET', REQUESTS, words[index])
       end
     end
-    return {taken, 0}
+    return {taken, 1}
   end
 end
 
@@ -163,7 +163,7 @@ if base > REBASE then
   end
 end
 local others = call('ZCARD', BANDS) > 1 or call('ZCARD', P .. 'order:' .. band) > 1
-return {taken, others and 1 or 0}
+return {taken, others and 2 or 1}
 """
 )
 

@@ -15,6 +15,8 @@ from inference.queue.wire import Frame, UsageNote
 
 log = structlog.get_logger(__name__)
 
+WAIT_S = 0.005
+
 
 class Outbox:
     """Frames wait here until the running step has given all it has; Valkey being away only makes them wait longer.
@@ -33,14 +35,20 @@ class Outbox:
         self._empty = asyncio.Event()
         self._empty.set()
 
-    def put(self, web: str, frame: Frame) -> None:
-        """Add a frame; it leaves with the others of this step."""
+    def put(self, web: str, frame: Frame, *, can_wait: bool = False) -> None:
+        """Add a frame; it leaves with the others of this step, or one that `can_wait` with what comes next.
+
+        What can wait does so for no longer than WAIT_S.
+        """
         box = self._boxes.get(web)
         if box is None:
             box = self._boxes[web] = []
         box.append(frame)
-        self._dirty.set()
         self._empty.clear()
+        if not can_wait:
+            self._dirty.set()
+        elif not self._dirty.is_set():
+            asyncio.get_running_loop().call_later(WAIT_S, self._dirty.set)
 
     def charge(self, request_id: str, used: Usage) -> None:
         """Charge the request's tenant for what it has used so far; leaves with the next message."""
@@ -63,7 +71,7 @@ class Outbox:
             boxes, self._boxes = self._boxes, {}
             notes, self._notes = self._notes, []
             await self._send(boxes, notes)
-            if not self._dirty.is_set():
+            if not self._dirty.is_set() and not self._boxes:
                 self._empty.set()
 
     async def flush(self, timeout_s: float) -> bool:
@@ -79,15 +87,10 @@ class Outbox:
         used, self._used = self._used, {}
         while boxes or notes or used:
             try:
-                # A client that has its answer may send its next request at once: what the last one used must have been
-                # charged by then, or it would wait behind a neighbour for a charge that comes late.
-                if notes:
-                    await self._queue.account_all(notes)
-                    notes = []
-                if boxes or used:
-                    for web in await self._queue.send(boxes, deployment=self._deployment, used=used):
-                        self._on_web_gone(web)
-                    boxes, used = {}, {}
+                gone = await self._queue.send(boxes, notes=notes, deployment=self._deployment, used=used)
+                boxes, notes, used = {}, [], {}
+                for web in gone:
+                    self._on_web_gone(web)
             except (RedisError, OSError) as error:
                 log.warning("outbox.waits_for_valkey", error=type(error).__name__)
                 await asyncio.sleep(delay)

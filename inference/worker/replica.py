@@ -90,8 +90,8 @@ class Replica:
 
     async def run(self) -> None:
         """Start the engine, serve, drain. Raises what the engine's start raised, or EngineDead."""
-        self._client = async_client(max_connections=32)
-        self._reading: Any = async_client(max_connections=2, blocking_read=True)
+        self._client = async_client()
+        self._reading = async_client(blocking_read=True)
         self._queue = RequestQueue(self._client)
         self._keys = self._queue.keys(self.deployment)
         self._outbox = Outbox(self._queue, self.deployment, self._web_gone)
@@ -191,7 +191,7 @@ class Replica:
             number = self._queue.next_pull()
             for payload in pulled.payloads:
                 self._accept(decode_ticket(payload))
-            if not pulled.payloads:
+            if not pulled.payloads or not pulled.more:
                 await self._until_more(others=pulled.others)
 
     async def _until_more(self, *, others: bool) -> None:
@@ -242,7 +242,8 @@ class Replica:
             self._account(job)
             return
         started = {"replica": self.id, "queue_ms": max(0, now_ms - ticket.enqueued_ms)}
-        self._say(job, STARTED, msgspec.json.encode(started))
+        # A fast engine's first words leave in the same message.
+        self._say(job, STARTED, msgspec.json.encode(started), can_wait=True)
         self._jobs[ticket.id] = job
         job.task = asyncio.create_task(self._serve(job))
         job.task.add_done_callback(lambda _task: self._never_begun(job))
@@ -321,10 +322,11 @@ class Replica:
         tokens: list[tuple[int, list[int]]] | None = None,
         *,
         status: int = 0,
+        can_wait: bool = False,
     ) -> None:
         frame = Frame(job.ticket.id, job.ticket.attempt, job.seq, kind, payload, tokens or [], status)
         job.seq += 1
-        self._outbox.put(job.ticket.web, frame)
+        self._outbox.put(job.ticket.web, frame, can_wait=can_wait)
 
     def _account(self, job: _Job) -> None:
         ticket, meter = job.ticket, job.request.meter
@@ -365,19 +367,18 @@ class Replica:
         last = {self._keys.wake: b"$", self._keys.control(self.id): b"0"}
         while True:
             try:
-                answer = await self._reading.xread(dict(last), block=5000, count=256)
+                answer = await self._reading.read_streams(last, block_ms=5000, count=256)
             except (RedisError, OSError):
                 self._wake.set()
                 await asyncio.sleep(0.1)
                 continue
-            for name, entries in answer or ():
+            for name, entries in answer:
                 last[name.decode()] = entries[-1][0]
                 if name.decode() == self._keys.wake:
                     self._wake.set()
                     continue
-                for _, fields in entries:
-                    for order, argument in fields.items():
-                        self._obey(order.decode(), argument.decode())
+                for _, (order, argument) in entries:
+                    self._obey(order.decode(), argument.decode())
 
     def _obey(self, order: str, argument: str) -> None:
         if order == "stop":

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+import uvloop
 from celery import shared_task
 from celery.signals import worker_init, worker_shutting_down
 from django.conf import settings
@@ -69,7 +70,8 @@ def serve(*, deployment_id: str, replica_id: str) -> None:
         log.info("serve.not_wanted", replica=replica_id)
         return
     try:
-        asyncio.run(_host(deployment_id, replica_id))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_host(deployment_id, replica_id))
         valkey.delete(DeploymentKeys(deployment_id).failures)
     except Exception as error:
         log.exception("serve.failed", replica=replica_id, deployment=deployment_id)

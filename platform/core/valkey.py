@@ -6,10 +6,11 @@ from functools import lru_cache
 
 import redis
 import redis.asyncio
-import redis.exceptions
 from django.conf import settings
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from core.valkey_link import LinkedClient
 
 
 @lru_cache(maxsize=1)
@@ -18,27 +19,18 @@ def sync_client() -> redis.Redis:
     return redis.Redis.from_url(settings.REDIS_URL, socket_timeout=5, socket_connect_timeout=2)
 
 
-def async_client(*, max_connections: int = 64, blocking_read: bool = False) -> redis.asyncio.Redis:
+def async_client(*, blocking_read: bool = False) -> LinkedClient:
     """A new asyncio client, bound to the running loop's lifetime by its owner.
 
-    The pool waits for a free connection instead of raising. A `blocking_read` client has no read time-out
-    of its own: its commands block on purpose. Retries follow the server through a restart of a few seconds;
-    a command that is not idempotent may be run twice then, so callers number what they write.
+    The commands of a `blocking_read` client block on purpose; each of its calls has a connection of its own. Retries
+    follow the server through a restart of a few seconds; a command that is not idempotent may be run twice then, so
+    callers number what they write.
     """
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
+    pool = redis.asyncio.ConnectionPool.from_url(
         settings.REDIS_URL,
-        max_connections=max_connections,
-        timeout=10,
-        socket_timeout=15 if blocking_read else 5,
+        protocol=2,
+        socket_timeout=5,
         socket_connect_timeout=2,
-        retry=redis.asyncio.retry.Retry(ExponentialBackoff(cap=0.5, base=0.02), 6),
-        retry_on_error=[
-            redis.exceptions.ConnectionError,
-            redis.exceptions.TimeoutError,
-            redis.exceptions.BusyLoadingError,
-        ],
+        retry=Retry(NoBackoff(), 0),  # the client itself tries again
     )
-    return redis.asyncio.Redis.from_pool(pool)  # closes the pool with itself
-
-
-__all__ = ["Retry", "async_client", "sync_client"]
+    return LinkedClient.over(pool, answer_s=15.0 if blocking_read else 5.0, exclusive=blocking_read)

@@ -79,7 +79,7 @@ async def starter() -> AsyncIterator[Engine]:
 async def test_two_backlogged_tenants_stay_within_the_bound(starter: Engine, weight: float) -> None:
     engine, deployment, web = Lent(starter), str(uuid4()), f"web-{uuid4()}"
     weights = {"long": weight, "short": 1.0}
-    client = async_client(max_connections=4)
+    client = async_client()
     queue = RequestQueue(client)
     await client.xadd(outbox(web), {"f": b"\x90"})
     await queue.beat(WEBS, web, {})

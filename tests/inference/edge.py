@@ -60,7 +60,7 @@ class Edge:
     def __init__(self, served: Served, base_url: str) -> None:
         self.served = served
         self.base_url = base_url
-        self.valkey = async_client(max_connections=4)
+        self.valkey = async_client()
         self._replicas: dict[str, tuple[Replica, asyncio.Task[None]]] = {}
 
     def http(self, slug: str = "acme", **options: Any) -> httpx.AsyncClient:

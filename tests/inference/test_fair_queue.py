@@ -329,7 +329,9 @@ def test_a_deadline_that_has_passed_is_not_charged_for(drive: Drive) -> None:
 def test_a_lost_answer_of_a_pull_comes_again_but_not_what_is_over(drive: Drive) -> None:
     names = [drive.add("a") for _ in range(3)]
     first = drive.queue.take("rep", "7", room=3, now_ms=NOW)
-    assert drive.queue.take("rep", "7", room=3, now_ms=NOW) == calls.Pulled(first.payloads, False)
+    assert drive.queue.take("rep", "7", room=3, now_ms=NOW) == calls.Pulled(
+        first.payloads, others=False, more=True
+    )
     drive.vtc.pull("rep", 3, 0, NOW)
     drive.finish(names[1])
     again = drive.queue.take("rep", "7", room=3, now_ms=NOW)

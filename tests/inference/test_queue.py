@@ -16,7 +16,7 @@ from inference.queue.wire import CHUNK, Frame, Ticket, UsageNote, decode_frames,
 
 @pytest.fixture
 async def queue() -> AsyncIterator[RequestQueue]:
-    client = async_client(max_connections=8)
+    client = async_client()
     yield RequestQueue(client)
     await client.aclose()
 

@@ -159,7 +159,7 @@ class Desk:
     """An Admission on the tests' Valkey, for tenants of its own."""
 
     def __init__(self, client: redis.asyncio.Redis | None = None, *, clock: bool = False) -> None:
-        self.client = client or async_client(max_connections=64)
+        self.client = client or async_client()
         options = {"clock": SET_CLOCK} if clock else {}
         self.scripts = AsyncScripts(self.client, **options)
         self.admission = Admission(self.client, self.scripts)

@@ -89,7 +89,7 @@ async def test_killed_in_the_middle_never_more_are_admitted_than_the_money_cover
     server: Server, treasury: PostgresTreasury, settings: Any
 ) -> None:
     settings.REDIS_URL = server.url
-    desk = Desk(async_client(max_connections=32))
+    desk = Desk(async_client())
     await _ready(desk)
     await asyncio.to_thread(_fill, treasury, desk.tenant, 5_000)
     admitted: set[str] = set()
@@ -123,7 +123,7 @@ async def test_a_restart_voids_the_escrow_and_requests_in_flight_are_carried_ove
 ) -> None:
     settings.REDIS_URL = server.url
     news: list[str] = []
-    desk = Desk(async_client(max_connections=8))
+    desk = Desk(async_client())
     desk.scripts._on_epoch = lambda: news.append(desk.scripts.epoch)
     await _ready(desk)
     await asyncio.to_thread(_fill, treasury, desk.tenant, 1_000)

@@ -199,7 +199,7 @@ async def test_without_a_ledger_nobody_is_charged(desk: Desk) -> None:
 @pytest.mark.slow
 async def test_f06_without_valkey_the_door_is_closed(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
-    desk = Desk(async_client(max_connections=2))
+    desk = Desk(async_client())
     for rules in (policy(), policy(("requests_per_minute", 100))):
         with pytest.raises(Rejected) as refused:
             await desk.ask(rules)

@@ -39,7 +39,7 @@ async def silent(settings: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 
 async def test_f06_a_silent_valkey_is_refused_in_bounded_time(silent: None) -> None:
-    desk = Desk(async_client(max_connections=2))
+    desk = Desk(async_client())
     begun = time.monotonic()
     with pytest.raises(Rejected) as refused:
         await desk.ask(policy())
@@ -49,7 +49,7 @@ async def test_f06_a_silent_valkey_is_refused_in_bounded_time(silent: None) -> N
 
 
 async def test_a_silent_valkey_takes_no_request_into_a_queue(silent: None) -> None:
-    client = async_client(max_connections=2)
+    client = async_client()
     begun = time.monotonic()
     with pytest.raises(RedisError):
         await RequestQueue(client).enqueue(ticket("d", "t", "r"), 10)
