@@ -31,6 +31,8 @@ TTL_MS = 45_000
 # How often one tenant's activity is noted for the sweep.
 NOTED_S = 10.0
 PATIENCE_S = 8.0
+# How long the end of a request that no limit waits for may take to be told; the tenant's next request tells it sooner.
+FREED_S = 0.02
 
 
 @dataclass(slots=True)
@@ -211,13 +213,18 @@ class Admission:
 
     # --- Giving back
 
-    def ended(self, admitted: Admitted) -> bool:
-        """Note that a request runs no longer; `flush` sends it. True when something is to be flushed now."""
+    def ended(self, admitted: Admitted) -> float | None:
+        """Note that a request runs no longer. Returns in how many seconds `flush` is to send it, None when it will.
+
+        Where slots are limited the next request may need this one at once, perhaps in another process.
+        """
         first = not self._to_free
         self._to_free.setdefault(str(admitted.tenant_id), []).append(
             [admitted.request_id, list(admitted.scopes)]
         )
-        return first
+        if admitted.checks.concurrency:
+            return 0.0
+        return FREED_S if first else None
 
     async def flush(self) -> None:
         """Free the slots of requests that have ended. Should Valkey be away they expire by themselves."""

@@ -97,6 +97,7 @@ class Gateway:
             for task in stuck:
                 log.error("gateway.task_did_not_end", task=repr(task)[:300])
         if self._launched:
+            await self.admission.flush()
             with contextlib.suppress(RedisError):
                 await self.client.hdel(WEBS, self.web)
                 await self.client.delete(outbox(self.web))
@@ -278,8 +279,16 @@ class Gateway:
     def ended(self, stream: Stream) -> None:
         """A request runs no longer, or nobody waits for it: its slot is free for the next at once."""
         admitted, stream.admitted = stream.admitted, None
-        if admitted is not None and self.admission.ended(admitted):
+        if admitted is None:
+            return
+        delay_s = self.admission.ended(admitted)
+        if delay_s == 0:
             self.spawn(self.admission.flush())
+        elif delay_s is not None:
+            asyncio.get_running_loop().call_later(delay_s, self._flush)
+
+    def _flush(self) -> None:
+        self.spawn(self.admission.flush())
 
     def stop(self, stream: Stream, *, outcome: str, code: str) -> None:
         """Tell the engine to stop, and see that the request is accounted for."""
@@ -371,6 +380,7 @@ class Gateway:
         name = outbox(self.web)
         while True:
             await asyncio.sleep(BEAT_S)
+            await self.admission.flush()
             try:
                 await self.queue.beat(WEBS, self.web, {"streams": len(self.streams)})
                 if not await self.client.expire(name, OUTBOX_TTL_S):

@@ -79,9 +79,10 @@ def _batches() -> Iterator[list[tuple[bytes, dict[bytes, bytes]]]]:
         entries = answer[0][1] if answer else []
         if entries:
             yield entries
-        elif position == ">":
+        if position == ">" and len(entries) < BATCH:
+            # What came meanwhile waits for the next run: a batch of a few costs as much as one of hundreds.
             return
-        else:
+        if not entries:
             position = ">"
 
 

@@ -37,6 +37,8 @@ class Spec:
     # What the kernel sends the child when this process dies without having stopped it.
     orphan_signal: signal.Signals = signal.SIGKILL
     account: Account | None = None
+    # How far it yields the processor to its siblings (nice(2)): 0 not at all.
+    niceness: int = 0
 
 
 def become_subreaper() -> None:
@@ -50,13 +52,15 @@ def spawn(spec: Spec, output: IO[bytes]) -> subprocess.Popen[bytes]:
     NOTE: the kernel ties the orphan signal to the *thread* that started the child.
     """
     parent = os.getpid()
-    orphan_signal = int(spec.orphan_signal)
+    orphan_signal, niceness = int(spec.orphan_signal), spec.niceness
 
     def in_child() -> None:
         # After the change of user, which would clear it.
         _libc.prctl(_PR_SET_PDEATHSIG, orphan_signal, 0, 0, 0)
         if os.getppid() != parent:  # died in between
             os._exit(1)
+        if niceness:
+            os.nice(niceness)
 
     account = spec.account
     return subprocess.Popen(

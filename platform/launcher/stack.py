@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from launcher.access import Access
 from launcher.processes import Spec
 from launcher.settings import ROOT, Settings
 
+JOBS_NICENESS = 5
 # Never handed to a server, whatever the surroundings hold.
 _PREPARE_ONLY = ("DATABASE_OWNER_URL",)
 
@@ -101,7 +103,8 @@ def server_specs(settings: Settings, environment: Mapping[str, str]) -> list[Spe
         "--without-gossip",
         "--without-mingle",
     ]
-    jobs = _worker("jobs", arguments, environment)
+    # Settlement can wait for a millisecond; a client cannot.
+    jobs = replace(_worker("jobs", arguments, environment), niceness=JOBS_NICENESS)
     beat_command = (
         sys.executable,
         "-m",
