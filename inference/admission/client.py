@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from inference.admission import refusals
 from inference.admission.bounds import Bounds, gpu_bound_ns, slot_bound_ms
 from inference.admission.escrow import Escrow
 from inference.admission.keys import TenantKeys
-from inference.admission.loader import AsyncScripts, Call
+from inference.admission.loader import AsyncScripts, Call, Then
 from inference.admission.port import treasury
 from inference.admission.rules import MONTHS, RATES, Checks, Policy, bucket_field, record_of
 from inference.admission.seeds import Seeds
@@ -48,6 +48,7 @@ class Admitted:
     price: str
     hold_nano: int
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    then: Any = None  # what the command said that was sent along, None where none was run
 
     @property
     def scopes(self) -> list[str]:
@@ -65,6 +66,11 @@ class Asking:
     route: Route
     routes: Mapping[str, Route]
     bounds: Bounds
+
+
+# Makes the command that is to run right behind the admission, if it is granted: it is told the hold (nano), the id of
+# the price and the epoch. The server runs it in any case; that it looks for the hold first is its own business.
+Following = Callable[[int, str, str], Sequence[Any]]
 
 
 class Admission:
@@ -86,16 +92,21 @@ class Admission:
             found = self._keys[tenant] = TenantKeys(tenant)
         return found
 
-    async def admit(self, asking: Asking) -> Admitted:
+    def requests_key(self, tenant_id: UUID) -> str:
+        """The hash that has a tenant's requests from their admission to their settlement."""
+        return self._keys_of(str(tenant_id)).requests
+
+    async def admit(self, asking: Asking, following: Following | None = None) -> Admitted:
         """Let a request in, with everything that it may need held for it: all or nothing.
 
-        One round trip; more only where escrow must be fetched or a month's counter seeded. Raises Rejected: 429 with
-        the limit that said no, 503 while Valkey or (for cold money) PostgreSQL is away: never unlimited.
+        The command that `following` makes travels along. One round trip; more only where escrow must be fetched or a
+        month's counter seeded. Raises Rejected: 429 with the limit that said no, 503 while Valkey or (for cold money)
+        PostgreSQL is away: never unlimited.
         """
         hold, price = self._worst_case(asking)
         checks = asking.policy.checks(asking.route.model_id)
         try:
-            return await self._admit(asking, checks, hold, price)
+            return await self._admit(asking, checks, hold, price, following)
         except (RedisError, OSError) as error:
             log.warning("admission.unavailable", error=type(error).__name__, request_id=asking.request_id)
             raise unavailable("Requests cannot be admitted at the moment. Try again shortly.") from error
@@ -105,7 +116,9 @@ class Admission:
                 "Your balance or quota cannot be read at the moment. Try again shortly."
             ) from error
 
-    async def _admit(self, asking: Asking, checks: Checks, hold: int, price: str) -> Admitted:
+    async def _admit(
+        self, asking: Asking, checks: Checks, hold: int, price: str, following: Following | None
+    ) -> Admitted:
         currency = asking.policy.terms.currency
         record = record_of(
             checks,
@@ -120,7 +133,9 @@ class Admission:
         refused_nano: int | None = None
         while clock.monotonic() < deadline:
             since = clock.monotonic()
-            answer = await self._ask(tenant, wanted)
+            epoch_now = self.scripts.epoch
+            then = Then(following(hold, price, epoch_now), epoch_now) if following and epoch_now else None
+            answer, said = await self._ask(tenant, wanted, then)
             if answer[0] == 1:
                 _, month, _, levels, epoch = answer
                 record[0] = epoch.decode()
@@ -134,6 +149,7 @@ class Admission:
                     price=price,
                     hold_nano=hold,
                     headers=refusals.rate_headers(checks, levels),
+                    then=said,
                 )
             if answer[0] == 0:
                 raise refusals.refused(
@@ -152,7 +168,8 @@ class Admission:
                 refused_nano = missing
         raise unavailable("Requests cannot be admitted at the moment. Try again shortly.")
 
-    async def _ask(self, tenant: str, wanted: list[Any]) -> list[Any]:
+    async def _ask(self, tenant: str, wanted: list[Any], then: Then | None) -> tuple[list[Any], Any]:
+        """What the admission says, and what `then` says."""
         keys = self._keys_of(tenant)
         calls: list[Call] = [("admit", keys, wanted)]
         freed = self._to_free.pop(tenant, None)
@@ -165,7 +182,7 @@ class Admission:
         if noted is None or now - noted > NOTED_S:
             seen = {tenant: float(clock.epoch_ms())}
         try:
-            answers = await self.scripts.calls(calls, seen=seen)
+            answers = await self.scripts.calls(calls, seen=seen, then=then)
         except BaseException:
             if freed:
                 self._to_free.setdefault(tenant, []).extend(freed)
@@ -174,8 +191,7 @@ class Admission:
             if len(self._noted) > 50_000:
                 self._noted.clear()
             self._noted[tenant] = now
-        answer: list[Any] = answers[-1]
-        return answer
+        return answers[len(calls) - 1], answers[len(calls)] if len(answers) > len(calls) else None
 
     def _worst_case(self, asking: Asking) -> tuple[int, str]:
         """(hold in nano, id of the price). Raises Rejected for a model that a paying tenant has no price for."""

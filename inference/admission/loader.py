@@ -10,7 +10,7 @@ import asyncio
 import re
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import redis
@@ -39,6 +39,13 @@ def _epoch_in(info: Any) -> str:
     return found.group(1).decode()
 
 
+class Then(NamedTuple):
+    """A command that says something of one memory, and of which: it is not sent to another."""
+
+    command: Sequence[Any]
+    epoch: str
+
+
 class AsyncScripts:
     """The scripts for one event loop. `on_epoch` is called after each change of the server, first load included."""
 
@@ -60,26 +67,37 @@ class AsyncScripts:
         """Run one script. One round trip, unless the server is a new one. Raises RedisError."""
         return (await self.calls([(name, keys, arguments)]))[0]
 
-    async def calls(self, calls: Sequence[Call], *, seen: dict[str, float] | None = None) -> list[Any]:
+    async def calls(
+        self,
+        calls: Sequence[Call],
+        *,
+        seen: dict[str, float] | None = None,
+        then: Then | None = None,
+    ) -> list[Any]:
         """Run scripts in order, in one round trip; `seen` are tenants to be noted as active in the same one.
 
-        When one of them found no script all are run again, which is safe. Raises RedisError, after ANSWER_S at the
-        latest.
+        The command `then` follows in the same round trip too, and its answer, which may be an error, is the last; there
+        is none when the server had changed. When a script was not there all scripts are run again, which is safe.
+        Raises RedisError, after ANSWER_S at the latest.
         """
         try:
             async with asyncio.timeout(ANSWER_S):
-                return await self._calls(calls, seen)
+                return await self._calls(calls, seen, then)
         except TimeoutError as error:
             raise redis.exceptions.TimeoutError("Valkey does not answer") from error
 
-    async def _calls(self, calls: Sequence[Call], seen: dict[str, float] | None) -> list[Any]:
+    async def _calls(
+        self, calls: Sequence[Call], seen: dict[str, float] | None, then: Then | None
+    ) -> list[Any]:
         commands = [(name, keys.all, encode(arguments)) for name, keys, arguments in calls]
         for _ in range(MOST_LOADS):
             digests, epoch = self._digests, self.epoch
             if digests:
-                answers = await self._run(digests, commands, seen)
-                if not any(isinstance(answer, NoScriptError) for answer in answers):
-                    for answer in answers:
+                follows = (then.command,) if then is not None and then.epoch == epoch else ()
+                answers = await self._run(digests, commands, seen, follows)
+                own = answers[: len(commands)]
+                if not any(isinstance(answer, NoScriptError) for answer in own):
+                    for answer in own:
                         if isinstance(answer, Exception):
                             raise answer
                     return answers
@@ -91,15 +109,17 @@ class AsyncScripts:
         digests: dict[str, str],
         commands: list[tuple[str, list[str], bytes]],
         seen: dict[str, float] | None,
+        follows: Sequence[Sequence[Any]],
     ) -> list[Any]:
         asked: list[Sequence[Any]] = [
             ("EVALSHA", digests[name], len(keys), *keys, payload) for name, keys, payload in commands
         ]
+        asked += follows
         if seen:
             asked.append(
                 ("ZADD", "atrium:admission:tenants", *(part for each in seen.items() for part in each[::-1]))
             )
-        return (await self.client.ask(asked))[: len(commands)]
+        return (await self.client.ask(asked))[: len(commands) + len(follows)]
 
     async def age_ms(self) -> int:
         """For how long the server's memory has been in use. Raises RedisError."""

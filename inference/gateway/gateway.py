@@ -7,7 +7,7 @@ import contextlib
 import os
 import secrets
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from core.events import STREAM as EVENTS
 from core.ids import new_id
 from core.valkey import async_client
 from inference import tokens
-from inference.admission.bounds import bound
+from inference.admission.bounds import Bounds, bound
 from inference.admission.client import Admission, Admitted, Asking
 from inference.admission.loader import AsyncScripts
 from inference.gateway.callers import Caller
@@ -30,6 +30,7 @@ from inference.gateway.policies import PolicyCache
 from inference.gateway.stream import Stream
 from inference.gateway.usage import note_of
 from inference.gateway.watch import Watcher
+from inference.queue import calls
 from inference.queue.client import ANSWER_S, QueueFull, RequestQueue
 from inference.queue.journal import process_journal
 from inference.queue.keys import KEY_USE, WEBS, outbox
@@ -54,6 +55,7 @@ class Gateway:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._opening: asyncio.Future[None] | None = None
         self._launched = False
+        self._started = False
         self._used_keys: dict[str, int] = {}
         self._last_frame = b"0"
         self._renewal = asyncio.Event()
@@ -86,6 +88,7 @@ class Gateway:
     async def _open(self) -> None:
         await self._open_outbox()
         self.spawn(self._read_frames())
+        self._started = True
 
     async def close(self) -> None:
         """Stop reading and let go of the connections (tests, shutdown)."""
@@ -151,7 +154,7 @@ class Gateway:
 
         With `resume_from` (token ids per choice) the answer begins with exactly these tokens. `deadline_ms` from now
         ends it earlier than the platform does. `priority` orders requests inside the tenant, where its plan allows
-        it. Two round trips to Valkey. Raises Rejected when the model is not the caller's, a limit says no, the queue
+        it. One round trip to Valkey. Raises Rejected when the model is not the caller's, a limit says no, the queue
         is full, or Valkey is away.
         """
         target = caller.route(body["model"])
@@ -171,18 +174,7 @@ class Gateway:
         self.streams[ticket.id] = stream
         try:
             await self._start_for(ticket)
-            stream.admitted = await self.admission.admit(
-                Asking(
-                    request_id=ticket.id,
-                    tenant_id=caller.tenant_id,
-                    policy=caller.policy,
-                    route=target,
-                    routes=caller.routes,
-                    bounds=bounds,
-                )
-            )
-            stream.rate_headers = stream.admitted.headers
-            await self._enqueue(stream, plan.queue_limit)
+            await self._admit_and_enqueue(stream, target, bounds)
         except Rejected:
             self.release(stream)
             raise
@@ -193,24 +185,52 @@ class Gateway:
         return stream
 
     async def _start_for(self, ticket: Ticket) -> None:
+        if self._started:
+            return
         try:
-            # Only the first request of a process waits here.
+            # Only the first requests of a process wait here.
             async with asyncio.timeout(ANSWER_S):
                 await self.start()
         except (RedisError, TimeoutError) as error:
             log.warning("gateway.not_started", request_id=ticket.id, error=type(error).__name__)
             raise unavailable("The request could not be queued. Try again shortly.") from error
 
-    async def _enqueue(self, stream: Stream, queue_limit: int | None) -> None:
-        """Hand an admitted request to the queue; what was held for it is given back when that fails."""
-        ticket, admitted = stream.ticket, stream.admitted
-        if admitted is not None:
-            ticket.price, ticket.hold_nano = admitted.price, admitted.hold_nano
-            ticket.epoch = admitted.epoch
-        limit = settings.QUEUE_LIMIT_PER_TENANT if queue_limit is None else queue_limit
+    async def _admit_and_enqueue(self, stream: Stream, target: Route, bounds: Bounds) -> None:
+        """Hold what the request may need, and hand it to the queue: in one round trip where nothing is to be fetched.
+
+        What was held is given back when the queue does not take it.
+        """
+        ticket, caller = stream.ticket, stream.caller
+        limit = caller.policy.plan.queue_limit
+        limit = settings.QUEUE_LIMIT_PER_TENANT if limit is None else limit
+        key = self.admission.requests_key(caller.tenant_id)
+
+        def enqueueing(hold_nano: int, price: str, epoch: str) -> Sequence[Any]:
+            ticket.price, ticket.hold_nano, ticket.epoch = price, hold_nano, epoch
+            return self.queue.enqueue_when_admitted(ticket, limit, key)
+
+        stream.admitted = admitted = await self.admission.admit(
+            Asking(
+                request_id=ticket.id,
+                tenant_id=caller.tenant_id,
+                policy=caller.policy,
+                route=target,
+                routes=caller.routes,
+                bounds=bounds,
+            ),
+            enqueueing,
+        )
+        stream.rate_headers = admitted.headers
         try:
-            await self.queue.enqueue(ticket, limit)
+            if isinstance(admitted.then, list) and admitted.then[0] != 2 and admitted.epoch == ticket.epoch:
+                calls.enqueued(admitted.then)
+            else:
+                ticket.price, ticket.hold_nano = admitted.price, admitted.hold_nano
+                ticket.epoch = admitted.epoch
+                await self.queue.enqueue(ticket, limit)
             stream.enqueued()
+            if stream.finished:
+                self.ended(stream)  # a fast engine was done before this process heard of the admission
         except QueueFull as full:
             self.spawn(self._withdraw(ticket))
             raise unavailable(

@@ -58,6 +58,22 @@ class RequestQueue:
             raise NoAnswerError("Valkey does not answer") from error
         return calls.enqueued(answer)
 
+    def enqueue_when_admitted(self, ticket: Ticket, limit: int, admitted_in: str) -> tuple[Any, ...]:
+        """The command of `enqueue`, to be sent right behind the one that admits the request.
+
+        The request is taken only where the hash `admitted_in` has it. `calls.enqueued` reads the answer. Both keys must
+        be of one server.
+        """
+        keys = self.keys(ticket.deployment)
+        return (
+            "EVALSHA",
+            self._enqueue.sha,
+            len(keys.fair) + 1,
+            *keys.fair,
+            admitted_in,
+            *calls.enqueue(keys, ticket, limit),
+        )
+
     def next_pull(self) -> str:
         """A number for `take` that no other pull has."""
         return next(self._numbers)

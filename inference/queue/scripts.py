@@ -21,12 +21,14 @@ from __future__ import annotations
 from inference.queue.lua import COMMON, MOST_PRIORITY, PLACES, REBASE, RESTED_MS, W_IN, W_OUT
 
 # ARGV: prefix, now, id, payload, tenant, limit, weight in thousandths, band, priority, prompt tokens, deadline ms.
-# Returns {1, waiting requests of the tenant} or, when its queue is full, {0, waiting, ms until the last is taken
-# or -1}.
+# KEYS[11], where it is given: a hash; a request that is not in it has not been admitted, and is not taken.
+# Returns {1, waiting requests of the tenant}; when its queue is full {0, waiting, ms until the last is taken or -1};
+# {2} for one that was not admitted.
 ENQUEUE = (
     COMMON
     + f"""
 local id, tenant, weight, band = ARGV[3], ARGV[5], tonumber(ARGV[7]), ARGV[8]
+if KEYS[11] and call('HEXISTS', KEYS[11], id) == 0 then return {{2}} end
 local queue = P .. 'queue:' .. tenant
 local waiting = call('ZCARD', queue)
 if call('HEXISTS', REQUESTS, id) == 1 then return {{1, waiting}} end

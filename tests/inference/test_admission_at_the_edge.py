@@ -138,18 +138,18 @@ async def test_tickets_carry_what_the_plan_entitles_to(edge: Edge, monkeypatch: 
     await edge.start_replica("rep-a", tokens=2)
     seen: list[Any] = []
     await gateway().start()
-    enqueue = gateway().queue.enqueue
+    enqueue = gateway().queue.enqueue_when_admitted
 
-    async def spy(ticket: Any, limit: int) -> int:
+    def spy(ticket: Any, *rest: Any) -> Any:
         seen.append(ticket)
-        return await enqueue(ticket, limit)
+        return enqueue(ticket, *rest)
 
-    monkeypatch.setattr(gateway().queue, "enqueue", spy)
+    monkeypatch.setattr(gateway().queue, "enqueue_when_admitted", spy)
     body = {**SMALL, "priority": -5, "metadata": {"team": "a"}}
     for slug in ("acme", "globex"):
         async with edge.http(slug) as http:
             assert (await http.post("/v1/chat/completions", json=body)).status_code == 200
-    gold, plain = seen
+    gold, plain = {ticket.id: ticket for ticket in seen}.values()
     assert (gold.weight, gold.band, gold.priority, gold.tags) == (3.0, 2, -5, {"team": "a"})
     assert (plain.weight, plain.band, plain.priority) == (1.0, 0, 0)
     assert gold.most_tokens == 4
@@ -167,9 +167,9 @@ async def test_a_request_that_waits_to_be_admitted_is_not_taken_for_lost(
         assert (await http.post("/v1/chat/completions", json=SMALL)).status_code == 200
         admit = gateway().admission.admit
 
-        async def late(asking: Any) -> Any:
+        async def late(*asked: Any) -> Any:
             await asyncio.sleep(1.5)  # several rounds of the watcher
-            return await admit(asking)
+            return await admit(*asked)
 
         monkeypatch.setattr(gateway().admission, "admit", late)
         answer = await http.post("/v1/chat/completions", json=SMALL)

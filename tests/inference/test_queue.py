@@ -7,8 +7,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from redis.exceptions import NoScriptError
 
 from core.valkey import async_client
+from inference.queue import calls
 from inference.queue.client import QueueFull, RequestQueue
 from inference.queue.keys import USAGE, outbox
 from inference.queue.wire import CHUNK, Frame, Ticket, UsageNote, decode_frames, decode_ticket, decode_usage
@@ -46,6 +48,26 @@ def note(deployment: str, request_id: str) -> UsageNote:
 
 async def pulled(queue: RequestQueue, deployment: str, room: int, replica: str = "rep-1") -> list[str]:
     return [decode_ticket(payload).id for payload in await queue.pull(deployment, replica, room)]
+
+
+async def test_only_a_request_that_was_admitted_is_taken_behind_its_admission(
+    queue: RequestQueue, deployment: str
+) -> None:
+    admitted_in = f"test:admitted:{deployment}"
+    await queue.client.hset(admitted_in, "let-in", 1)
+    commands = [
+        queue.enqueue_when_admitted(ticket(deployment, "a", name), 100, admitted_in)
+        for name in ("let-in", "refused")
+    ]
+    taken, refused = await queue.client.ask(commands)
+    if isinstance(taken, NoScriptError):  # the first to use it on this server
+        await queue.enqueue(ticket(deployment, "b", "loads-it"), 100)
+        taken, refused = await queue.client.ask(commands)
+    assert calls.enqueued(taken) == 1
+    assert refused == [2]
+    assert "let-in" in (waiting := await pulled(queue, deployment, 9))
+    assert "refused" not in waiting
+    await queue.client.delete(admitted_in)
 
 
 async def test_tenants_take_turns_whoever_came_first(queue: RequestQueue, deployment: str) -> None:

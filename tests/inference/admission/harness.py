@@ -173,7 +173,13 @@ class Desk:
         await self.client.hset(CLOCK_KEY, mapping={"s": micros // 1_000_000, "us": micros % 1_000_000})
 
     async def ask(
-        self, rules: Policy, *, tokens: int = 1, request_id: str = "", to: Route | None = None
+        self,
+        rules: Policy,
+        *,
+        tokens: int = 1,
+        request_id: str = "",
+        to: Route | None = None,
+        following: Any = None,
     ) -> Admitted:
         target = to or route()
         return await self.admission.admit(
@@ -184,7 +190,8 @@ class Desk:
                 route=target,
                 routes={target.name: target},
                 bounds=Bounds(prompt_tokens=tokens, most_tokens=0),
-            )
+            ),
+            following,
         )
 
     async def release(

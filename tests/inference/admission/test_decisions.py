@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from inference.admission.loader import Then
 from inference.admission.refusals import duration
 from inference.errors import Rejected
 from tests.inference.admission.harness import Desk, policy, route
@@ -118,6 +120,27 @@ async def test_a_slot_is_free_when_the_request_has_ended_and_before_the_next_is_
         assert (await refusal(desk, rules)).code == "concurrency_limit_exceeded"
         desk.admission.ended(admitted)  # nothing was flushed: the next question takes it along
     await desk.ask(rules)
+
+
+async def test_what_follows_an_admission_travels_with_it_and_to_its_memory_only(desk: Desk) -> None:
+    told: list[Any] = []
+
+    def following(hold_nano: int, price: str, epoch: str) -> list[Any]:
+        told.append((hold_nano, price, epoch))
+        return ["INCR", desk.keys.prefix + "followed"]
+
+    rules = policy()
+    first = await desk.ask(rules)
+    admitted = await desk.ask(rules, following=following)
+    assert admitted.then == 1
+    assert told == [(admitted.hold_nano, admitted.price, first.epoch)]
+
+    desk.scripts.epoch = "another"  # as where the server changed between the two
+    answers = await desk.scripts.calls(
+        [("free", desk.keys, [])], then=Then(["INCR", desk.keys.prefix + "followed"], first.epoch)
+    )
+    assert len(answers) == 1
+    assert await desk.client.get(desk.keys.prefix + "followed") == b"1"
 
 
 async def test_freeing_twice_frees_once(desk: Desk) -> None:
