@@ -12,6 +12,7 @@ import pytest
 from core.actors import system
 from core.scoping import platform_scope
 from inference.gateway import gateway, watch
+from inference.queue import calls
 from inference.queue.client import QueueFull
 from tenants.models import Limit, Tenant
 from tenants.services import limits, plans
@@ -137,14 +138,13 @@ async def test_tickets_carry_what_the_plan_entitles_to(edge: Edge, monkeypatch: 
     await _run(plans.assign, tenant=edge.served.acme, plan=plan, actor=MACHINE)
     await edge.start_replica("rep-a", tokens=2)
     seen: list[Any] = []
-    await gateway().start()
-    enqueue = gateway().queue.enqueue_when_admitted
+    enqueue = calls.enqueue
 
-    def spy(ticket: Any, *rest: Any) -> Any:
+    def spy(keys: Any, ticket: Any, limit: int) -> Any:
         seen.append(ticket)
-        return enqueue(ticket, *rest)
+        return enqueue(keys, ticket, limit)
 
-    monkeypatch.setattr(gateway().queue, "enqueue_when_admitted", spy)
+    monkeypatch.setattr(calls, "enqueue", spy)
     body = {**SMALL, "priority": -5, "metadata": {"team": "a"}}
     for slug in ("acme", "globex"):
         async with edge.http(slug) as http:
