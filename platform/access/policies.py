@@ -106,6 +106,21 @@ PERMISSIONS: Final[dict[str, frozenset[str]]] = {
     "billing.invoice.pay": _OPERATOR,
     "billing.reconciliation.read": _STAFF,
     "billing.reconciliation.run": _OPERATOR,
+    # Safety: a tenant's rules, and the platform's
+    "safety.rule.read": _DEVELOPERS | _STAFF | _READ_KEYS,
+    "safety.rule.change": _ADMINISTER,
+    "safety.rule.try": _DEVELOP,
+    "safety.version.publish": _ADMINISTER,
+    "safety.settings.read": _DEVELOPERS | _STAFF | _READ_KEYS,
+    "safety.settings.change": _ADMINISTER,
+    "safety.failure.change": _OWNER | _OPERATOR,
+    "safety.hit.read": _READ,
+    "safety.review.read": _ADMINS | _STAFF | _MANAGE_KEYS,
+    # Whoever decides reads what somebody wrote: people only.
+    "safety.review.decide": _ADMINISTER_PEOPLE,
+    "safety.platform.read": _DEVELOPERS | _STAFF | _READ_KEYS,
+    "safety.platform.change": _OPERATOR,
+    "safety.platform.try": _OPERATOR,
     # Accounts
     "accounts.user.read_all": _STAFF,
     "accounts.user.change": _OPERATOR,

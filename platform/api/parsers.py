@@ -60,11 +60,30 @@ class _Refused(ValueError):
     pass
 
 
-def too_large() -> Problem:
+def too_large(limit: int = MAX_BODY_BYTES) -> Problem:
     """413 for a body over the limit."""
-    return Problem(
-        413, "too_large", _("The body is larger than %(limit)d bytes.") % {"limit": MAX_BODY_BYTES}
-    )
+    return Problem(413, "too_large", _("The body is larger than %(limit)d bytes.") % {"limit": limit})
+
+
+class PlainTextParser(BaseParser):
+    """A text body as it is, for actions that take files; bounded by the viewset (`body_limits`)."""
+
+    media_type = "text/plain"
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The bytes; whoever takes them decodes them, and can say in which line that fails."""
+        return stream.read()
+
+
+class CSVParser(PlainTextParser):
+    """A CSV body as it is."""
+
+    media_type = "text/csv"
 
 
 def _too_deep() -> str:

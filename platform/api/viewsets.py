@@ -57,6 +57,8 @@ class ScopedViewSet(GenericViewSet[Any]):
     inputs: ClassVar[dict[str, type[InputSerializer]]] = {}
     outputs: ClassVar[dict[str, type[OutputSerializer]]] = {}
     statuses: ClassVar[dict[str, int]] = {}
+    # The most bytes of the body of an action that takes files; at most settings.MAX_BODY_BYTES.
+    body_limits: ClassVar[dict[str, int]] = {}
     # `list` answers with one object and not with a page of them.
     is_single: ClassVar[bool] = False
     # People without a membership are refused before the view asks a tenant's table.
@@ -71,7 +73,7 @@ class ScopedViewSet(GenericViewSet[Any]):
         response: Any  # a replayed answer is none of DRF's
         try:
             if request.method not in SAFE_METHODS:
-                _bound_body(request)
+                _bound_body(request, self.body_limits.get(self.action or "", MAX_BODY_BYTES))
             self.initial(wrapped, *args, **kwargs)
             name = (wrapped.method or "").lower()
             handler = self.http_method_not_allowed
@@ -206,15 +208,13 @@ def absent() -> NotFound:
     return NotFound(_("There is no such object."))
 
 
-def _bound_body(request: HttpRequest) -> None:
-    """Read the body now, at most MAX_BODY_BYTES of it, so that its digest and its parser see the same
-    bytes.
-    """
+def _bound_body(request: HttpRequest, limit: int) -> None:
+    """Read the body now, at most `limit` bytes of it, so that its digest and its parser see the same bytes."""
     try:
         announced = int(request.META.get("CONTENT_LENGTH") or 0)
     except ValueError:
         announced = 0
-    if announced > MAX_BODY_BYTES or len(request.body) > MAX_BODY_BYTES:
-        raise too_large()
+    if announced > limit or len(request.body) > limit:
+        raise too_large(limit)
     # A body sent in chunks announces no length, and DRF reads none where none is announced.
     request.META["CONTENT_LENGTH"] = str(len(request.body))

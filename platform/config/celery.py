@@ -60,6 +60,8 @@ app.conf.update(
             "schedule": 10.0,
             "options": {"expires": 10},
         },
+        "safety-hits": {"task": "safety.ingest_hits", "schedule": 2.0, "options": {"expires": 4}},
+        "safety-forget": {"task": "safety.forget_old", "schedule": 3600.0, "options": {"expires": 600}},
         "flush-key-use": {"task": "access.flush_key_use", "schedule": 30.0, "options": {"expires": 30}},
         "forget-idempotency-keys": {
             "task": "api.forget_idempotency_keys",

@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 STREAM = "atrium:events"
 MAX_LENGTH = 10_000
 
-Kind = Literal["tenant", "key", "registry", "member"]
+Kind = Literal["tenant", "key", "registry", "member", "safety"]
 
 
 def announce(kind: Kind, *, tenant_id: UUID | None = None, object_id: UUID | None = None) -> None:

@@ -43,6 +43,7 @@ PLATFORM_DOOR = {
     "models_registry/selectors/grants.py": "the tenant that a model is shared with, by its short name",
     "models_registry/services/demo.py": "the platform's own models at a first start",
     "platform/access/services/usage.py": "times of last use of all tenants' keys",
+    "platform/safety/services/reviews.py": "old texts of all tenants are forgotten",
     "platform/api/tasks.py": "forgets old idempotency keys of all tenants",
     "tenants/management/commands/createapikey.py": "an operator at the command line",
     "tenants/management/commands/createtenant.py": "an operator at the command line",
@@ -68,6 +69,10 @@ TENANT_DOOR = {
     "inference/gateway/callers.py": "the data plane's own door, outside Django's middleware",
     "models_registry/selectors/routes.py": "the data plane asks for a tenant's routes by id",
     "platform/core/dispatch.py": "TenantTask",
+    "platform/safety/loading.py": "the data plane asks for a tenant's rules by id",
+    "platform/safety/services/hits.py": "hits of many tenants arrive together and are added up tenant by tenant",
+    "platform/safety/services/incidents.py": "a failure in the data plane, for the trail of a tenant known by id",
+    "platform/safety/services/reviews.py": "the data plane holds a text of a tenant known by id",
     "tenants/management/commands/createapikey.py": "an operator at the command line",
     "tenants/middleware.py": "the door between requests and tenants",
     "tenants/services/demo.py": "the tenants of a first start",
@@ -79,6 +84,7 @@ RAW = {
     "billing/services/verification.py": "sums over a whole ledger, inside a scope",
     "platform/core/partitions.py": "a migration that copies a table as its owner, behind the same walls",
     "billing/services/usage.py": "one INSERT for many records, inside the scope of their tenant",
+    "platform/safety/services/hits.py": "one UPSERT for a batch's hits, inside the scope of their tenant",
     "platform/access/services/usage.py": "one UPDATE for many keys, behind the platform door",
 }
 

@@ -18,6 +18,7 @@ from api.routers import Router
 from config.api import router
 from core.scoping import platform_scope
 from models_registry.models import Model, ModelVersion
+from safety.models import WordList
 from tenants.api.filters import KeyFilter
 from tenants.api.serializers import CreateKey
 from tenants.api.views import KeyViewSet
@@ -27,6 +28,7 @@ from tests.api.client import REST, with_key
 from tests.factories.access import APIKeyFactory
 from tests.factories.accounts import UserFactory
 from tests.factories.models_registry import ModelFactory, ModelVersionFactory
+from tests.factories.safety import PlatformRuleSetVersionFactory, WordListFactory
 from tests.factories.tenants import MembershipFactory, TenantFactory
 from tests.isolation import rest as checks
 from tests.isolation.rest import Entry
@@ -62,6 +64,19 @@ BODIES: dict[str, Any] = {
     },
     "budgets": lambda own: {"name": "month", "scope": "tenant", "tokens": 1000},
     "reconciliations": lambda own: {},
+    "safety/rules": lambda own: {
+        "name": "fresh",
+        "kind": "terms",
+        "action_in": "block",
+        "word_list": own["wdl"].public_id,
+    },
+    "safety/word-lists": lambda own: {"name": "fresh", "category": "weather", "terms": ["thunder"]},
+    "safety/versions": lambda own: {"note": "first"},
+    "safety/overrides": lambda own: {
+        "rule": PlatformRuleSetVersionFactory() and "test.thunder",
+        "action_in": "block",
+    },
+    "safety/disclaimers": lambda own: {"model": "m", "prefix": "Written by a machine. "},
     "limits": lambda own: {"kind": "requests_per_minute", "value": 5, "key": own["key"].public_id},
     "deployments": lambda own: {"version": own["ver"].public_id, "engine": "simulated"},
     "price-plans": lambda own: {"slug": "another", "name": "Another", "currency": "CNY"},
@@ -138,6 +153,7 @@ def objects_of(tenant: Tenant, neighbour: Tenant) -> dict[str, Any]:
         Membership.id_prefix: MembershipFactory(tenant=tenant),
         APIKey.id_prefix: APIKeyFactory(tenant=tenant),
         Tenant.id_prefix: tenant,
+        WordList.id_prefix: WordListFactory(tenant=tenant),
         "usr": user,
         "neighbour": neighbour,
     }

@@ -1,4 +1,4 @@
-"""`manage.py prepare`: make a database ready to serve: migrations, checks of the walls, the demo."""
+"""`manage.py prepare`: make a database ready to serve: migrations, checks of the walls, safety rules, the demo."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from django.utils.translation import gettext as _
 from billing.services import demo as demo_money
 from models_registry.selectors import serving_deployments
 from models_registry.services import demo as demo_models
+from safety.services import builtin
 from tenants.services import demo as demo_tenants
 
 
 class Command(BaseCommand):
     """Idempotent: run before every start. Migrations run as the owner of the tables, the rest as the runtime role."""
 
-    help = "Migrate, check that the walls stand, and set up the demo tenants, prices and models."
+    help = "Migrate, check that the walls stand, bring in the safety rules, and set up the demo."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -43,6 +44,8 @@ class Command(BaseCommand):
             call_command("check", databases=["default"])
         except SystemCheckError as error:
             raise CommandError(str(error)) from error
+        for line in builtin.seed():
+            self.stdout.write(line)
         if options["no_demo"]:
             return
         tenants = demo_tenants.seed()

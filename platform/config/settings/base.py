@@ -35,6 +35,7 @@ OWN_APPS = [
     "accounts",
     "access",
     "audit",
+    "safety",
     "api",
     "console",
     "tenants",
@@ -133,6 +134,8 @@ CACHES = {
 }
 # How long a web process may trust a policy snapshot that no event has touched.
 POLICY_CACHE_S = env.float("ATRIUM_POLICY_CACHE_S", default=15.0)
+# Compiled rule sets of tenants that one process keeps, by estimate; the platform's own comes on top.
+SAFETY_CACHE_BYTES = env.int("ATRIUM_SAFETY_CACHE_MB", default=256) * 1024 * 1024
 
 # --- Accounts
 AUTH_USER_MODEL = "accounts.User"
@@ -261,6 +264,7 @@ NODE_NAME = env.str("ATRIUM_NODE", default=os.uname().nodename.split(".")[0])
 NODE_SLOTS = env.int("ATRIUM_NODE_SLOTS", default=4)
 NODE_POOL = env.str("ATRIUM_NODE_POOL", default="default")
 MAX_BODY_BYTES = env.int("ATRIUM_MAX_BODY_BYTES", default=4 * 1024 * 1024)
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES  # Django's own bound would be below ours
 MAX_JSON_DEPTH = 64
 BODY_TIMEOUT_S = env.float("ATRIUM_BODY_TIMEOUT_S", default=15.0)
 SLOW_READER_TIMEOUT_S = env.float("ATRIUM_SLOW_READER_TIMEOUT_S", default=20.0)
