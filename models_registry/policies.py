@@ -62,7 +62,8 @@ def effective(
     """
     role = by_role(actor)
     # A key invokes only with the scope for it; a person's membership, whatever the role, is enough.
-    shared = role | _FOR_EVERY_MEMBER if actor.role and actor.kind == "person" else role
+    is_member = actor.kind == "person" and actor.role not in ("", "auditor")  # auditors use nothing
+    shared = role | _FOR_EVERY_MEMBER if is_member else role
     found = (role if is_own else frozenset()) | (frozenset(to_tenant) & shared) | frozenset(to_member)
     return found | {VIEW} if found else found
 

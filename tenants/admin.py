@@ -19,6 +19,7 @@ from tenants.services import limits, members, tenants
 class TenantAdmin(StaffAdmin):
     """Every tenant."""
 
+    is_for_auditors = True
     list_display = ("name", "slug", "status", "plan", "made")
     list_select_related = ("plan",)
     list_filter = ("status", "plan")
@@ -59,6 +60,7 @@ class TenantAdmin(StaffAdmin):
 class MembershipAdmin(StaffAdmin):
     """Members of every tenant."""
 
+    is_for_auditors = True
     list_display = ("user", "tenant", "role", "made")
     list_select_related = ("user", "tenant")
     list_filter = ("role",)
@@ -85,6 +87,7 @@ class MembershipAdmin(StaffAdmin):
 class PlanAdmin(StaffAdmin):
     """Every plan."""
 
+    is_for_auditors = True
     list_display = ("name", "slug", "weight", "band", "queue_limit", "allow_priority")
     search_fields = ("=slug", "name")
     search_help_text = _("Short name, name or id (pln_…)")
@@ -106,6 +109,7 @@ class PlanAdmin(StaffAdmin):
 class LimitAdmin(StaffAdmin):
     """Limits of every tenant."""
 
+    is_for_auditors = True
     list_display = ("kind", "value", "tenant", "key", "model", "owner", "is_enabled")
     list_select_related = ("tenant", "key")
     list_filter = ("kind", "owner", "is_enabled")

@@ -190,8 +190,9 @@ def active_membership(memberships: list[Membership], chosen: object) -> Membersh
 
 def _person(user: User, membership: Membership | None, address: str) -> Actor:
     role = membership.role if membership is not None else ""
-    if membership is not None and membership.tenant.status != TenantStatus.ACTIVE:
-        # People of a suspended or closing tenant can look and change nothing, whatever their role.
+    if membership is not None and membership.tenant.status != TenantStatus.ACTIVE and role != Role.AUDITOR:
+        # People of a suspended or closing tenant can look and change nothing, whatever their role. An auditor
+        # could not before, and sees other things than a viewer.
         role = Role.VIEWER.value
     return Actor(
         kind="person",

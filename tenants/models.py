@@ -51,6 +51,7 @@ class Role(models.TextChoices):
     DEVELOPER = "developer", _("Developer")
     BILLING = "billing", _("Billing")
     VIEWER = "viewer", _("Viewer")
+    AUDITOR = "auditor", _("Auditor")
 
 
 class Plan(Identified, Timestamped):

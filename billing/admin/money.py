@@ -42,6 +42,7 @@ def _amount(field: str, label: Any) -> Any:
 class UsageRecordAdmin(StaffAdmin):
     """Requests of every tenant, newest first. Holds no prompt and no answer."""
 
+    is_for_auditors = True
     list_display = (
         *("finished_at", "request_id", "tenant", "model", "outcome", "prompt_tokens", "completion_tokens"),
         *("queue_ms", "first_token_ms", "duration_ms", "charge"),

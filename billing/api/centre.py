@@ -16,6 +16,7 @@ from rest_framework.response import Response
 
 from api.serializers import NoInput, ReasonInput
 from api.viewsets import ListMixin, RetrieveMixin, ScopedViewSet
+from audit.services import record_export
 from billing import selectors
 from billing.api import centre_serializers as serializers
 from billing.api import sums
@@ -202,6 +203,8 @@ class InvoiceViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
     def _file(self, form: str) -> HttpResponse:
         self.read_query(NoInput)
         invoice, lines = self._current()
+        what = f"invoice {invoice.public_id} as {form}"
+        record_export(actor=self.actor, tenant_id=invoice.tenant_id, what=what)
         content = documents.invoice_file(invoice, lines, form=form, language=get_language() or "en")
         answer = HttpResponse(content, content_type=documents.CONTENT_TYPES[form])
         answer["Content-Disposition"] = f'attachment; filename="{documents.filename(invoice, form)}"'

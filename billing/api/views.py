@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api.viewsets import ListMixin, RetrieveMixin, ScopedViewSet
+from audit.services import record_export
 from billing import selectors
 from billing.api import filters, serializers, sums
 from billing.api.renderers import AnyTypeRenderer, file_responses
@@ -66,6 +67,8 @@ class UsageViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
         since = asked.get("since") or until - timedelta(days=30)
         form = asked["file"]
         wanted = Wanted(current_scope().tenant_id, since, until, asked.get("model", ""))
+        query = request.query_params.dict()
+        record_export(actor=self.actor, tenant_id=wanted.tenant_id, what=f"usage as {form}", query=query)
         return Streamed(
             export(wanted, form=form),
             filename=f"usage-{since:%Y%m%d}-{until:%Y%m%d}.{form}",

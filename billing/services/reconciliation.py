@@ -19,6 +19,7 @@ from django.db.models.functions import Greatest
 from django.utils.translation import gettext as _
 
 from access import policies
+from audit import services as audit
 from billing.models import (
     Cause,
     Check,
@@ -106,6 +107,12 @@ def run(*, begin: datetime, end: datetime, actor: Actor) -> Reconciliation:
                 )
                 for finding in different
             ]
+        )
+        audit.record(
+            "billing.reconciliation.ran",
+            actor=actor,
+            target=report,
+            after={"begin": begin, "end": end, "state": report.state, "differences": len(different)},
         )
     log.info("billing.reconciliation.ran", state=report.state, checks=report.checks, different=len(different))
     return report

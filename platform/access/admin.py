@@ -20,6 +20,7 @@ from core.staff import StaffAdmin, actor_of
 class APIKeyAdmin(StaffAdmin):
     """API keys of every tenant, without digests."""
 
+    is_for_auditors = True
     list_display = ("name", "shown_prefix", "tenant", "shown_state", "expires_at", "last_used_at")
     list_select_related = ("tenant",)
     list_filter = (

@@ -1,9 +1,9 @@
 """Who may do what, as data: one row per permission, one word per role. Pure; asks no database.
 
 A permission is app.noun.verb. The words in a row are roles of members (`tenants.models.Role`), roles of
-platform staff (`operator`, `support`), and `key:read` and `key:manage` for API keys with these scopes. The
-system itself may do everything. Being allowed to do a thing says nothing about whose: rows are the walls'
-business (core.scoping).
+platform staff (`operator`, `support`, `platform_auditor`), and `key:read` and `key:manage` for API keys with
+these scopes. The system itself may do everything. Being allowed to do a thing says nothing about whose: rows are
+the walls' business (core.scoping).
 """
 
 from __future__ import annotations
@@ -125,6 +125,28 @@ PERMISSIONS: Final[dict[str, frozenset[str]]] = {
     "accounts.user.read_all": _STAFF,
     "accounts.user.change": _OPERATOR,
 }
+
+# Auditors, of a tenant and of the platform, read the trail and what it speaks of. Nothing else, and they write nothing.
+_AUDITORS = frozenset({"auditor", "platform_auditor"})
+_READ_BY_AUDITORS: Final = frozenset(
+    {
+        "tenants.tenant.read",
+        "tenants.member.read",
+        "tenants.plan.read",
+        "tenants.limit.read",
+        "access.key.read",
+        "audit.event.read",
+        "audit.trail.read",
+        "billing.usage.read",
+    }
+)
+_READ_BY_PLATFORM_AUDITORS: Final = frozenset({"tenants.tenant.list_all", "accounts.user.read_all"})
+# State, verification and export with proof of a trail; all of them only read it.
+PERMISSIONS["audit.trail.read"] = PERMISSIONS["audit.event.read"]
+for _name in _READ_BY_AUDITORS:
+    PERMISSIONS[_name] |= _AUDITORS
+for _name in _READ_BY_PLATFORM_AUDITORS:
+    PERMISSIONS[_name] |= {"platform_auditor"}
 
 # The scopes that a member of a role may give to a key: never more than the role itself can do.
 GRANTABLE_SCOPES: Final[dict[str, frozenset[str]]] = {

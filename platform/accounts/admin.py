@@ -18,6 +18,7 @@ from core.staff import StaffAdmin, actor_of
 class UserAdmin(StaffAdmin):
     """People. Passwords and permissions are not shown."""
 
+    is_for_auditors = True
     list_display = ("email", "name", "platform_role", "is_active", "last_login", "made")
     list_filter = ("platform_role", "is_active", "language")
     search_fields = ("email", "name")

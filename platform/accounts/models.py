@@ -18,6 +18,8 @@ class PlatformRole(models.TextChoices):
     NONE = "", _("None")
     OPERATOR = "operator", _("Operator")
     SUPPORT = "support", _("Support")
+    # Not the word for a tenant's auditor: a row of access.policies must not mean both.
+    AUDITOR = "platform_auditor", _("Auditor")
 
 
 class Language(models.TextChoices):
@@ -108,8 +110,12 @@ class User(Identified, AbstractBaseUser, PermissionsMixin, Timestamped):
 
     @property
     def is_staff(self) -> bool:
-        """True for the platform's staff: they may open Django's admin."""
-        return self.is_active and self.platform_role in (PlatformRole.OPERATOR, PlatformRole.SUPPORT)
+        """True for the platform's staff: they may open Django's admin, auditors a few of its pages."""
+        return self.is_active and self.platform_role in (
+            PlatformRole.OPERATOR,
+            PlatformRole.SUPPORT,
+            PlatformRole.AUDITOR,
+        )
 
     def get_full_name(self) -> str:
         """The name, or the address of someone who gave none."""

@@ -25,6 +25,7 @@ from api.filters import StrictFilterBackend, refuse_unknown_parameters
 from api.parsers import MAX_BODY_BYTES, BoundedJSONParser, too_large
 from api.permissions import DeclaredPermission
 from api.serializers import InputSerializer, OutputSerializer
+from audit.services import record_view
 from core.actors import Actor
 from core.errors import NotAllowed, NotFound
 from core.ids import parse_public_id
@@ -149,6 +150,10 @@ class ScopedViewSet(GenericViewSet[Any]):
         found = self.get_queryset().filter(pk=key).first()
         if found is None:
             raise absent()
+        if self.request.method in SAFE_METHODS and current_scope().platform:
+            # What staff change says so by itself; that they looked stands in the tenant's own trail too.
+            what = f"{self.request.method} {self.request.path}"
+            record_view(actor=self.actor, row=found, what=what)
         return found
 
     def get_serializer_class(self) -> Any:

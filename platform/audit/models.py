@@ -1,10 +1,12 @@
-"""The audit trail's one table."""
+"""The audit trail: events, the chain that seals them, and the chain's head."""
 
 from __future__ import annotations
 
 from typing import ClassVar
+from uuid import UUID
 
 from django.db import models
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from core.clock import now
@@ -64,3 +66,127 @@ class AuditEvent(Identified):
 
     def __str__(self) -> str:
         return f"{self.occurred_at:%Y-%m-%d %H:%M:%S} {self.actor_label} {self.action}"
+
+
+class AuditSeal(Identified):
+    """One link of a tenant's chain of events, or (no tenant) of the platform's (docs/adr/0020).
+
+    Written by the sealer alone, never changed afterwards. Holds no text: after an erasure the links stay and
+    still verify. `event_id` is no foreign key, because the event may be erased.
+    """
+
+    id_prefix = "sel"
+    tenant_scope: ClassVar[str] = "shared"
+
+    tenant = models.ForeignKey(
+        "tenants.Tenant",
+        verbose_name=_("tenant"),
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="+",
+        db_index=False,
+    )
+    sequence = models.PositiveBigIntegerField(_("number"))
+    event_id = models.UUIDField(_("event"), unique=True)
+    event_digest = models.CharField(_("event's digest"), max_length=64)
+    hash = models.CharField(_("hash"), max_length=64)
+    sealed_at = models.DateTimeField(_("sealed"))
+    # Which fields of the event are in its digest (audit.links).
+    form = models.PositiveSmallIntegerField(_("form"), default=1)
+
+    objects = SharedManager()
+    unscoped = models.Manager["AuditSeal"]()
+
+    class Meta:
+        verbose_name = _("audit seal")
+        verbose_name_plural = _("audit seals")
+        base_manager_name = "unscoped"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "sequence"], nulls_distinct=False, name="audit_seal_sequence"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sequence} {self.hash}"
+
+
+class AuditPending(Identified):
+    """An event that is not sealed yet. A trigger of PostgreSQL writes the row with the event, the sealer removes it.
+
+    `id` is the event's. So that what commits late, behind younger events, is sealed all the same.
+    """
+
+    id_prefix = "apn"
+    tenant_scope: ClassVar[str] = "shared"
+
+    tenant = models.ForeignKey(
+        "tenants.Tenant",
+        verbose_name=_("tenant"),
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="+",
+        db_index=False,
+    )
+    noted_at = models.DateTimeField(_("written"), db_default=Now())
+
+    objects = SharedManager()
+    unscoped = models.Manager["AuditPending"]()
+
+    class Meta:
+        verbose_name = _("event that waits for its seal")
+        verbose_name_plural = _("events that wait for their seals")
+        base_manager_name = "unscoped"
+        indexes = [models.Index(fields=["tenant", "id"], name="audit_pending_by_tenant")]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class AuditChain(Identified):
+    """The head of one chain: its last link, and the last one that was signed into a checkpoint.
+
+    The sealer holds this row while it seals. It proves nothing: links and checkpoints do.
+    """
+
+    id_prefix = "chn"
+    tenant_scope: ClassVar[str] = "shared"
+
+    tenant_id: UUID | None  # the key's own column, for type checkers
+    tenant = models.ForeignKey(
+        "tenants.Tenant",
+        verbose_name=_("tenant"),
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="+",
+        db_index=False,
+    )
+    sequence = models.PositiveBigIntegerField(_("last number"), default=0)
+    hash = models.CharField(_("last hash"), max_length=64)
+    sealed_at = models.DateTimeField(_("last sealed"), null=True)
+    checkpoint_sequence = models.PositiveBigIntegerField(_("last signed number"), default=0)
+    checkpoint_at = models.DateTimeField(_("last signed"), null=True)
+    # Events up to this link were erased, with a signed record of it.
+    erased_through = models.PositiveBigIntegerField(_("erased through"), default=0)
+
+    objects = SharedManager()
+    unscoped = models.Manager["AuditChain"]()
+
+    class Meta:
+        verbose_name = _("audit chain")
+        verbose_name_plural = _("audit chains")
+        base_manager_name = "unscoped"
+        constraints = [
+            models.UniqueConstraint(fields=["tenant"], nulls_distinct=False, name="audit_chain_one_each"),
+        ]
+        indexes = [
+            # Chains with links that no checkpoint covers yet.
+            models.Index(
+                fields=["checkpoint_at"],
+                name="audit_chain_unsigned",
+                condition=models.Q(sequence__gt=models.F("checkpoint_sequence")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id or 'platform'} {self.sequence}"

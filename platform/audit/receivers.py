@@ -11,8 +11,10 @@ from django.http import HttpRequest
 from accounts import throttle
 from accounts.models import User, normalise_email
 from accounts.signals import account_changed
-from audit.services import record
+from audit.services import record, record_view
 from core.actors import Actor
+from core.encryption import keyed_digest
+from core.staff import staff_looked
 
 
 @receiver(account_changed, dispatch_uid="audit.account_changed")
@@ -43,10 +45,11 @@ def on_signed_out(user: User | None, request: HttpRequest | None = None, **_: An
 
 @receiver(user_login_failed, dispatch_uid="audit.sign_in_failed")
 def on_sign_in_failed(credentials: dict[str, Any], request: HttpRequest | None = None, **_: Any) -> None:
-    """Write a failed attempt at an account that exists.
+    """Write a failed attempt.
 
-    SECURITY: what was typed is not kept otherwise: people type passwords into the wrong field. Attempts
-    that the throttle turns away are not written, so that a guesser cannot fill the trail.
+    SECURITY: of one at an account that does not exist, what was typed is not kept: people type passwords into
+    the wrong field. A short keyed digest of it tells that the same was tried again. Attempts that the throttle
+    turns away are not written, so that a guesser cannot fill the trail.
     """
     email = normalise_email(str(credentials.get("username") or credentials.get(User.USERNAME_FIELD) or ""))
     guesser = Actor(kind="person", label="", address=_address(request))
@@ -55,6 +58,15 @@ def on_sign_in_failed(credentials: dict[str, Any], request: HttpRequest | None =
     user = User.objects.filter(email=email).first()
     if user is not None:
         record("accounts.session.refused", actor=guesser, target=user)
+    else:
+        tried = keyed_digest("unknown-account", email)[:12]
+        record("accounts.session.refused_unknown", actor=guesser, after={"tried": tried})
+
+
+@receiver(staff_looked, dispatch_uid="audit.staff_looked")
+def on_staff_looked(row: Any, actor: Actor, what: str, **_: Any) -> None:
+    """Write into a tenant's own trail that the platform's staff looked at one of its objects."""
+    record_view(actor=actor, row=row, what=what)
 
 
 def _person(user: User, request: HttpRequest | None) -> Actor:

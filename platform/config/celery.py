@@ -63,6 +63,12 @@ app.conf.update(
         "safety-hits": {"task": "safety.ingest_hits", "schedule": 2.0, "options": {"expires": 4}},
         "safety-forget": {"task": "safety.forget_old", "schedule": 3600.0, "options": {"expires": 600}},
         "flush-key-use": {"task": "access.flush_key_use", "schedule": 30.0, "options": {"expires": 30}},
+        "audit-seal": {"task": "audit.seal", "schedule": 2.0, "options": {"expires": 4}},
+        "audit-verify": {
+            "task": "audit.verify",
+            "schedule": crontab(hour="4", minute="7"),
+            "options": {"expires": 3600},
+        },
         "forget-idempotency-keys": {
             "task": "api.forget_idempotency_keys",
             "schedule": 3600.0,

@@ -13,7 +13,7 @@ class Actor:
 
     `kind` person | key | system; `id` of the user or key (none for the system); `label` an e-mail address,
     a key's name or a job's name; `role` the member's role in the active tenant; `platform_role` operator |
-    support | ""; `scopes` what a key opens (invoke, read, manage), empty for people.
+    support | platform_auditor | ""; `scopes` what a key opens (invoke, read, manage), empty for people.
     """
 
     kind: Literal["person", "key", "system"]

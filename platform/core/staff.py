@@ -11,9 +11,11 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.dispatch import Signal
+from django.http import HttpRequest, HttpResponse
 from django.utils.formats import localize
 from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
@@ -27,6 +29,12 @@ from core.errors import DomainError
 from core.ids import parse_public_id
 
 MAX_REASON_LENGTH = 1000
+# The platform role of people who look and do nothing else (accounts.models.PlatformRole).
+AUDITOR = "platform_auditor"
+
+# Sent when a member of staff looks at one row in Django's admin, behind the platform door, for the audit trail, which
+# stands above. Arguments: `sender` the row's class, `row`, `actor`, `what` ("GET /admin/…").
+staff_looked = Signal()
 
 
 class ReasonActionForm(ActionForm):
@@ -49,6 +57,8 @@ class StaffAdmin(ModelAdmin):
 
     action_form = ReasonActionForm
     fields: ClassVar[tuple[str, ...]]
+    # Whether people who look into the trail and do nothing else see this page.
+    is_for_auditors: ClassVar[bool] = False
     list_per_page = 50
     show_full_result_count = False  # a count of every tenant's rows for each page would cost a full scan
     list_disable_select_all = True
@@ -78,12 +88,28 @@ class StaffAdmin(ModelAdmin):
         return localize(localtime(row.updated_at))
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """Staff see every application."""
-        return is_staff(request)
+        """Staff see every application, auditors what is theirs to see."""
+        return self._is_for(request)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Staff see every row."""
-        return is_staff(request)
+        """Staff see every row, auditors those of pages that are for them."""
+        return self._is_for(request)
+
+    def _is_for(self, request: HttpRequest) -> bool:
+        if not is_staff(request):
+            return False
+        return self.is_for_auditors or actor_of(request).platform_role != AUDITOR
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """The page of one row; that staff looked at it is told to the audit trail."""
+        response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
+        row = self.get_object(request, unquote(object_id)) if response.status_code == 200 else None
+        if row is not None:
+            what = f"{request.method} {request.path}"
+            staff_looked.send(sender=type(row), row=row, actor=actor_of(request), what=what)
+        return response
 
     def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
         """Nothing is added here."""

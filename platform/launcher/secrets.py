@@ -29,6 +29,7 @@ SERVER_SECRETS: dict[str, Callable[[], str]] = {
     "SECRET_KEY": _token,
     "ATRIUM_KEY_PEPPER": _token,
     "ATRIUM_ENCRYPTION_KEY": _fernet_key,
+    "ATRIUM_AUDIT_KEY": _token,
 }
 
 

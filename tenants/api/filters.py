@@ -60,24 +60,3 @@ class KeyFilter(django_filters.FilterSet):
             KeyState.ACTIVE.value: ~revoked & ~expired,
         }
         return queryset.filter(wanted[value])
-
-
-class AuditEventFilter(django_filters.FilterSet):
-    """Events by action, object, person, request and time."""
-
-    action = django_filters.CharFilter(
-        method="by_action", max_length=100, label=_("a whole action, or its beginning with a dot at the end")
-    )
-    target = django_filters.CharFilter("target_id", max_length=100)
-    actor = django_filters.CharFilter("actor_label", max_length=254)
-    request_id = django_filters.CharFilter("request_id", max_length=100)
-    since = django_filters.IsoDateTimeFilter("occurred_at", lookup_expr="gte")
-    until = django_filters.IsoDateTimeFilter("occurred_at", lookup_expr="lt")
-
-    def by_action(self, queryset: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
-        """`access.key.revoked`, or all of `access.key.`."""
-        return (
-            queryset.filter(action__startswith=value)
-            if value.endswith(".")
-            else queryset.filter(action=value)
-        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
@@ -197,29 +196,6 @@ class RevokeKey(InputSerializer):
     """Why; optional."""
 
     reason = serializers.CharField(required=False, allow_blank=True, default="", max_length=1000)
-
-
-class AuditEventOutput(OutputWithId):
-    """One thing that somebody did."""
-
-    occurred_at = serializers.DateTimeField()
-    action = serializers.CharField()
-    actor = serializers.CharField(source="actor_label")
-    actor_kind = serializers.CharField()
-    actor_role = serializers.CharField()
-    address = serializers.SerializerMethodField()
-    target_type = serializers.CharField()
-    target = serializers.CharField(source="target_id")
-    target_label = serializers.CharField()
-    reason = serializers.CharField()
-    before = serializers.JSONField(allow_null=True)
-    after = serializers.JSONField(allow_null=True)
-    request_id = serializers.CharField()
-
-    def get_address(self, event: Any) -> str:
-        """Where from. Of the platform's staff, tenants see that they did something and not where they sat."""
-        is_staffs = event.actor_role in ("operator", "support")
-        return "" if is_staffs and not self.context.get("is_staff") else str(event.address)
 
 
 class MembershipOutput(OutputSerializer):

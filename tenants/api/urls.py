@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.routers import Router
-from tenants.api import views
+from tenants.api import audit, views
 from tenants.api.safety import platform as safety_platform
 from tenants.api.safety import views as safety
 
@@ -13,7 +13,6 @@ router.register("tenants", views.TenantViewSet, basename="tenant")
 router.register("plans", views.PlanViewSet, basename="plan")
 router.register("members", views.MemberViewSet, basename="member")
 router.register("keys", views.KeyViewSet, basename="key")
-router.register("audit-events", views.AuditEventViewSet, basename="audit-event")
 # The longer paths first: below "safety" there are no ids.
 router.register("safety/platform/rules", safety_platform.PlatformRuleViewSet, basename="safety-platform-rule")
 router.register(
@@ -33,3 +32,5 @@ router.register("safety/disclaimers", safety.DisclaimerViewSet, basename="safety
 router.register("safety/reviews", safety.ReviewViewSet, basename="safety-review")
 router.register("safety/hits", safety.HitViewSet, basename="safety-hit")
 router.register("safety", safety.SafetyViewSet, basename="safety")
+router.register("audit-events", audit.AuditEventViewSet, basename="audit-event")
+router.register("audit", audit.AuditTrailViewSet, basename="audit")

@@ -19,8 +19,6 @@ from accounts.selectors import user_by_email
 from api.permissions import SIGNED_IN
 from api.serializers import ReasonInput
 from api.viewsets import ListMixin, RetrieveMixin, ScopedViewSet
-from audit import selectors as audit_selectors
-from audit.models import AuditEvent
 from core.errors import InvalidInput, NotFound
 from tenants import selectors
 from tenants.api import filters, serializers
@@ -222,25 +220,6 @@ class KeyViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
         row = self.get_object()
         given = self.read(serializers.RevokeKey)
         return self.answer(keys.revoke(key=row, actor=self.actor, **given))
-
-
-@platform_view("audit trail")
-class AuditEventViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
-    """The audit trail: the active tenant's; for the platform's staff everybody's."""
-
-    model = AuditEvent
-    output = serializers.AuditEventOutput
-    filterset_class = filters.AuditEventFilter
-    permissions = {"list": "audit.event.read", "retrieve": "audit.event.read"}
-
-    def rows(self) -> QuerySet[Any]:
-        """The events in scope."""
-        return audit_selectors.events()
-
-    def get_serializer_context(self) -> dict[str, Any]:
-        """Staff see where their colleagues sat."""
-        is_staff = bool(getattr(self.request._request, "has_platform_door", False))
-        return {**super().get_serializer_context(), "is_staff": is_staff}
 
 
 class MeViewSet(ScopedViewSet):

@@ -14,7 +14,7 @@ from core.errors import NotAllowed
 from tenants.models import Role
 
 ROLES = set(Role.values)
-STAFF = {"operator", "support"}
+STAFF = {"operator", "support", "platform_auditor"}
 KEYS = {"key:invoke", "key:read", "key:manage"}
 
 

@@ -362,8 +362,13 @@ def test_no_view_or_function_leads_past_the_walls(django_db_setup: None) -> None
             "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef"
         ).fetchall()
     assert views == []
-    # It makes a partition of a month and takes nothing but the month (core.partitions).
-    assert functions == [("billing_usagerecord_make_partition",)]
+    # One makes a partition of a month and takes nothing but the month (core.partitions); one is a trigger's, which
+    # notes an event; one erases the events of a closed tenant that its chain says were erased (audit).
+    assert sorted(functions) == [
+        ("audit_erase_events",),
+        ("audit_note_event",),
+        ("billing_usagerecord_make_partition",),
+    ]
 
 
 def test_functions_with_the_owners_rights_have_a_fixed_path_and_are_not_for_everybody(
@@ -371,11 +376,17 @@ def test_functions_with_the_owners_rights_have_a_fixed_path_and_are_not_for_ever
 ) -> None:
     with database.as_runtime() as connection:
         found = connection.execute(
-            "SELECT proconfig, has_function_privilege(%s, oid, 'EXECUTE') FROM pg_proc"
-            " WHERE pronamespace = 'public'::regnamespace AND prosecdef",
-            [settings.DATABASE_PLATFORM_ROLE],
+            "SELECT proname, proconfig, has_function_privilege(%s, oid, 'EXECUTE'),"
+            " has_function_privilege(%s, oid, 'EXECUTE'), proacl::text ~ '[{,]=' FROM pg_proc"
+            " WHERE pronamespace = 'public'::regnamespace AND prosecdef ORDER BY proname",
+            [settings.DATABASE_RUNTIME_ROLE, settings.DATABASE_PLATFORM_ROLE],
         ).fetchall()
-    assert found == [(["search_path=pg_catalog, pg_temp"], False)]
+    path = ["search_path=pg_catalog, pg_temp"]
+    assert found == [
+        ("audit_erase_events", path, False, True, False),
+        ("audit_note_event", path, False, False, False),
+        ("billing_usagerecord_make_partition", path, True, False, False),
+    ]
 
 
 def test_row_level_security_errors_are_silent_about_what_they_hide(neighbours: Neighbours) -> None:

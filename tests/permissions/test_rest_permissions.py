@@ -24,8 +24,18 @@ from tests.factories.tenants import MembershipFactory, TenantFactory
 from tests.isolation.rest import ABSENT, Entry, filled_in
 
 ENTRIES = [Entry(prefix, viewset, router) for prefix, viewset, _name in router.registry]
-ROLES = ("owner", "admin", "developer", "billing", "viewer", "key:invoke", "key:read", "key:manage")
-STAFF = ("operator", "support")
+ROLES = (
+    "owner",
+    "admin",
+    "developer",
+    "billing",
+    "viewer",
+    "auditor",
+    "key:invoke",
+    "key:read",
+    "key:manage",
+)
+STAFF = ("operator", "support", "platform_auditor")
 REACHED = 299
 
 

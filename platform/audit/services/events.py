@@ -62,6 +62,33 @@ def record_platform_access(*, actor: Actor, reason: str, what: str) -> AuditEven
         return record("audit.platform.accessed", actor=actor, reason=reason, after={"what": what})
 
 
+def record_view(*, actor: Actor, row: models.Model, what: str) -> AuditEvent | None:
+    """Write into a tenant's trail that staff looked at one of its objects through the platform door.
+
+    `what` is e.g. "GET /api/v1/keys/…". Needs that door. Nothing is written of objects that are no tenant's: that
+    the door was opened stands in the platform's trail.
+    """
+    is_tenant = row._meta.label == "tenants.Tenant"
+    tenant_id = row.pk if is_tenant else getattr(row, "tenant_id", None)
+    if tenant_id is None:
+        return None
+    return record(
+        "audit.object.viewed", actor=actor, target=row, tenant_id=tenant_id, after={"what": what[:500]}
+    )
+
+
+def record_export(
+    *, actor: Actor, tenant_id: UUID | None, what: str, query: Mapping[str, Any] | None = None
+) -> AuditEvent:
+    """Write that somebody took data away: `what`, e.g. "usage as csv", and how it was filtered.
+
+    The tenant is whose data it is; none for those of several, which staff took. Whether the actor may is the caller's
+    question.
+    """
+    after = {"what": what, "query": {name: str(value)[:200] for name, value in (query or {}).items()}}
+    return record("audit.data.exported", actor=actor, tenant_id=tenant_id, after=after)
+
+
 def _public_id(target: models.Model | None) -> str:
     if target is None or target.pk is None:
         return ""

@@ -20,6 +20,11 @@ SECRET_KEY = env.str("SECRET_KEY", default="")
 KEY_PEPPER = env.str("ATRIUM_KEY_PEPPER", default="")
 # Newest first; older ones still decrypt. Comma-separated.
 ENCRYPTION_KEYS = env.list("ATRIUM_ENCRYPTION_KEY", default=[])
+# Of these come the Ed25519 keys that sign the audit trail's checkpoints: the newest first, the one before it behind it
+# until the new one has signed (docs/adr/0020). Comma-separated.
+AUDIT_KEYS = env.list("ATRIUM_AUDIT_KEY", default=[])
+# Public keys (base64) that are trusted beside it, for checkpoints whose key was lost. Comma-separated.
+AUDIT_TRUSTED_KEYS = env.list("ATRIUM_AUDIT_TRUSTED_KEYS", default=[])
 
 DEBUG = env.bool("DEBUG", default=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[])
@@ -280,6 +285,14 @@ QUEUE_LIMIT_PER_TENANT = env.int("ATRIUM_QUEUE_LIMIT_PER_TENANT", default=2_000)
 # How long after a restart of Valkey money that was set aside for its earlier memory returns to the wallets. Shorter
 # than it takes processes to bring back their requests, and these are charged to the wallet instead, if it covers them.
 EPOCH_SETTLING_S = env.float("ATRIUM_EPOCH_SETTLING_S", default=60.0)
+
+# --- Audit
+# Where checkpoints are written: outside of the database, best on another machine's disk.
+AUDIT_DIR = Path(env.str("ATRIUM_AUDIT_DIR", default=str(ATRIUM_HOME / "audit"))).resolve()
+# How long at most links stand without a signature; the first after a rest is signed at once.
+AUDIT_CHECKPOINT_S = env.float("ATRIUM_AUDIT_CHECKPOINT_S", default=10.0)
+# An event that is not sealed after this long is reported.
+AUDIT_UNSEALED_S = env.float("ATRIUM_AUDIT_UNSEALED_S", default=60.0)
 
 # --- Billing
 # Who writes the invoices, as printed on them.

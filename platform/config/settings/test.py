@@ -9,6 +9,7 @@ from config.settings.local import ATRIUM_HOME
 
 # One for each process of a parallel run: what one leaves open must not come back in another's stream.
 USAGE_JOURNAL_DIR = ATRIUM_HOME / "journal" / str(os.getpid())
+AUDIT_DIR = ATRIUM_HOME / "audit" / str(os.getpid())
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"

@@ -47,6 +47,7 @@ def check_secrets() -> Iterator[Finding]:
     advice = _("Set %(name)s to what `python -c 'import secrets; print(secrets.token_urlsafe(48))'` prints.")
     named = [("SECRET_KEY", _secret_key()), ("ATRIUM_KEY_PEPPER", settings.KEY_PEPPER)]
     named += [("ATRIUM_ENCRYPTION_KEY", secret) for secret in settings.ENCRYPTION_KEYS or [""]]
+    named += [("ATRIUM_AUDIT_KEY", secret) for secret in settings.AUDIT_KEYS or [""]]
     sound = True
     for name, secret in named:
         if not secret:
@@ -69,7 +70,7 @@ def check_secrets() -> Iterator[Finding]:
             "problem",
             area,
             _("One secret serves two purposes."),
-            _("Give SECRET_KEY, ATRIUM_KEY_PEPPER and ATRIUM_ENCRYPTION_KEY a value of their own each."),
+            _("Give SECRET_KEY, ATRIUM_KEY_PEPPER, ATRIUM_ENCRYPTION_KEY and ATRIUM_AUDIT_KEY a value each."),
         )
     if sound:
         yield Finding("ok", area, _("Every purpose has a strong secret of its own."))

@@ -1,1 +1,1 @@
-"""`manage.py createtenant`, `manage.py createapikey`."""
+"""`manage.py createtenant`, `createapikey`, `audit_verify`, `audit_export`."""
