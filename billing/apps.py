@@ -9,3 +9,9 @@ class BillingConfig(AppConfig):
 
     name = "billing"
     verbose_name = _("Billing")
+
+    def ready(self) -> None:
+        """Tell the catalogue of data what this application keeps."""
+        from billing.governance import declare
+
+        declare()

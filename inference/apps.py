@@ -19,3 +19,6 @@ class InferenceConfig(AppConfig):
 
         provide_models(callable_models)
         port.use(escrow)
+        from inference.governance import declare
+
+        declare()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+if TYPE_CHECKING:
+    from inference.gateway.callers import Caller
 
 
 class Rejected(Exception):
@@ -33,6 +36,9 @@ class Rejected(Exception):
         self.retry_after_s = retry_after_s
         self.limit = limit  # name, scope, value, remaining, reset_at of the limit that said no
         self.headers = headers  # for surfaces that have headers
+        self.caller: Caller | None = (
+            None  # whose request it was, where that is known and the surface is not told else
+        )
         self._should_retry = should_retry
 
     @property

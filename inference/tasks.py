@@ -7,6 +7,8 @@ from celery import shared_task
 from billing.services import settlement
 from core.locks import alone
 from inference.admission.release import release
+from inference.call_logs import ingestion as call_logs
+from inference.call_logs import retention as log_retention
 from inference.services import engine_totals, epochs, reaper, reconciler, sweep, usage
 
 # Advisory locks, so that a worker that is killed in the middle keeps nobody out.
@@ -23,7 +25,19 @@ def reconcile() -> None:
 @shared_task(name="inference.ingest_usage")
 def ingest_usage() -> None:
     """Take usage records from Valkey to PostgreSQL, charge for them, and give back what was held for more."""
-    usage.ingest(write=settlement.settle, after_commit=release)
+    usage.ingest(write=settlement.settle, after_commit=call_logs.in_turn(release, call_logs.complete))
+
+
+@shared_task(name="inference.ingest_call_logs")
+def ingest_call_logs() -> None:
+    """Take what web processes noted of requests from Valkey to PostgreSQL."""
+    call_logs.ingest()
+
+
+@shared_task(name="inference.keep_log_partitions_ahead")
+def keep_log_partitions_ahead() -> None:
+    """Make the partitions of call logs for the months to come."""
+    log_retention.keep_ahead()
 
 
 @shared_task(name="inference.reap_requests")

@@ -9,3 +9,9 @@ class ModelsRegistryConfig(AppConfig):
 
     name = "models_registry"
     verbose_name = _("Model registry")
+
+    def ready(self) -> None:
+        """Tell the catalogue of data what this application keeps."""
+        from models_registry.governance import declare
+
+        declare()

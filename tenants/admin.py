@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from access import policies
 from core.staff import StaffAdmin, actor_of
-from tenants.models import Limit, Membership, Plan, Role, Tenant
+from tenants.models import Erasure, Limit, Membership, Plan, RetentionRun, Role, Tenant, TenantExport
 from tenants.services import limits, members, tenants
 
 
@@ -167,3 +167,68 @@ def _changes_to(role: str) -> Any:
         )
 
     return change
+
+
+@admin.register(TenantExport)
+class TenantExportAdmin(StaffAdmin):
+    """Exports of every tenant."""
+
+    list_display = ("shown_id", "tenant", "state", "size_bytes", "made")
+    list_select_related = ("tenant",)
+    list_filter = ("state",)
+    search_fields = ("=tenant__slug",)
+    search_help_text = _("Tenant or id (exp_…)")
+    ordering = ("-id",)
+    fields = (
+        *(
+            "shown_id",
+            "tenant",
+            "state",
+            "steps_done",
+            "steps",
+            "rows",
+            "size_bytes",
+            "sha256",
+            "requested_by",
+        ),
+        *("made", "finished_at", "expires_at"),
+    )
+
+
+@admin.register(Erasure)
+class ErasureAdmin(StaffAdmin):
+    """Erasures and their certificates."""
+
+    list_display = ("shown_id", "tenant", "kind", "state", "made", "finished_at")
+    list_select_related = ("tenant",)
+    list_filter = ("kind", "state")
+    search_fields = ("=tenant__slug", "=subject_digest")
+    search_help_text = _("Tenant, digest or id (era_…)")
+    ordering = ("-id",)
+    fields = (
+        *(
+            "shown_id",
+            "tenant",
+            "kind",
+            "state",
+            "subject_digest",
+            "reason",
+            "requested_by",
+            "removed",
+            "kept",
+        ),
+        *("made", "begun_at", "finished_at", "digest", "signature"),
+    )
+
+
+@admin.register(RetentionRun)
+class RetentionRunAdmin(StaffAdmin):
+    """What retention removed."""
+
+    list_display = ("data_class", "is_dry_run", "removed", "begun_at", "ran_by")
+    list_filter = ("data_class", "is_dry_run")
+    ordering = ("-id",)
+    fields = (
+        *("shown_id", "data_class", "is_dry_run", "removed", "details", "digest", "ran_by", "begun_at"),
+        "finished_at",
+    )

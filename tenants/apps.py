@@ -9,3 +9,9 @@ class TenantsConfig(AppConfig):
 
     name = "tenants"
     verbose_name = _("Tenants")
+
+    def ready(self) -> None:
+        """Tell the catalogue of data what this application keeps."""
+        from tenants.governance import declare
+
+        declare()

@@ -41,6 +41,7 @@ class TenantStatus(models.TextChoices):
     ACTIVE = "active", _("Active")
     SUSPENDED = "suspended", _("Suspended")
     CLOSING = "closing", _("Closing")
+    CLOSED = "closed", _("Closed")  # everything that it owned is gone; the row stays for what the law keeps
 
 
 class Role(models.TextChoices):
@@ -120,6 +121,7 @@ class Tenant(Identified, Timestamped):
     status = models.CharField(
         _("status"), max_length=16, choices=TenantStatus.choices, default=TenantStatus.ACTIVE
     )
+    closing_at = models.DateTimeField(_("closing since"), null=True, blank=True)
     plan = models.ForeignKey(
         Plan, verbose_name=_("plan"), on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
@@ -253,3 +255,122 @@ class Limit(TenantOwned, Timestamped):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.value}"
+
+
+class WorkState(models.TextChoices):
+    """How far a piece of work in the background has come."""
+
+    WAITING = "waiting", _("Waiting")
+    RUNNING = "running", _("Running")
+    DONE = "done", _("Done")
+    FAILED = "failed", _("Failed")
+    EXPIRED = "expired", _("Expired")
+
+
+class TenantExport(TenantOwned, Timestamped):
+    """All of a tenant's data as one ZIP file of JSON Lines, made by the jobs worker and kept for some days."""
+
+    id_prefix = "exp"
+
+    state = models.CharField(_("state"), max_length=16, choices=WorkState.choices, default=WorkState.WAITING)
+    steps_done = models.PositiveIntegerField(_("steps done"), default=0)
+    steps = models.PositiveIntegerField(_("steps"), default=0)
+    rows = models.PositiveBigIntegerField(_("rows"), default=0)
+    size_bytes = models.PositiveBigIntegerField(_("size"), default=0)
+    sha256 = models.CharField(max_length=64, blank=True)
+    requested_by = models.CharField(_("requested by"), max_length=254, blank=True)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
+
+    class Meta(TenantOwned.Meta):
+        verbose_name = _("export")
+        verbose_name_plural = _("exports")
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["tenant", "-id"], name="tenants_export_by_tenant")]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(state__in=WorkState.values), name="tenants_export_state_known"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.public_id
+
+
+class ErasureKind(models.TextChoices):
+    """Whose data is erased."""
+
+    END_USER = "end_user", _("One end user's data")
+    TENANT = "tenant", _("The whole tenant")
+
+
+class Erasure(TenantOwned, Timestamped):
+    """An erasure, and once it is done its certificate: what went from which store, what stays and why.
+
+    The end user is named by a keyed digest only, and in clear, encrypted, until the work is done. `digest` is the
+    SHA-256 of the certificate's canonical JSON, `signature` its HMAC with a key of the platform's.
+    """
+
+    id_prefix = "era"
+
+    kind = models.CharField(_("kind"), max_length=16, choices=ErasureKind.choices)
+    state = models.CharField(_("state"), max_length=16, choices=WorkState.choices, default=WorkState.WAITING)
+    subject = models.TextField(blank=True, editable=False)  # encrypted; emptied when done
+    subject_digest = models.CharField(_("end user's digest"), max_length=64, blank=True)
+    reason = models.CharField(_("reason"), max_length=1000)
+    requested_by = models.CharField(_("requested by"), max_length=254)
+    removed = models.JSONField(_("removed"), default=dict, blank=True)  # class -> store -> how many
+    kept = models.JSONField(_("kept"), default=dict, blank=True)  # class -> why
+    begun_at = models.DateTimeField(_("begun"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    digest = models.CharField(_("digest"), max_length=64, blank=True)
+    signature = models.CharField(_("signature"), max_length=64, blank=True)
+
+    class Meta(TenantOwned.Meta):
+        verbose_name = _("erasure")
+        verbose_name_plural = _("erasures")
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["tenant", "-id"], name="tenants_erasure_by_tenant")]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(state__in=WorkState.values), name="tenants_erasure_state_known"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind__in=ErasureKind.values), name="tenants_erasure_kind_known"
+            ),
+            # Once done, the name in clear is gone.
+            models.CheckConstraint(
+                condition=~models.Q(state="done") | models.Q(subject=""), name="tenants_erasure_done_forgets"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.public_id
+
+
+class RetentionRun(Identified):
+    """One run of retention over one class of data, and its proof: what went, of which span, and a digest of the ids."""
+
+    id_prefix = "ret"
+    tenant_scope: ClassVar[str] = "global"
+
+    data_class = models.CharField(_("class of data"), max_length=100)
+    is_dry_run = models.BooleanField(_("dry run"), default=False)
+    removed = models.BigIntegerField(_("removed"), default=0)
+    details = models.JSONField(_("details"), default=list)
+    digest = models.CharField(_("digest"), max_length=64)  # SHA-256 of the run's canonical JSON
+    ran_by = models.CharField(_("run by"), max_length=254)
+    begun_at = models.DateTimeField(_("begun"))
+    finished_at = models.DateTimeField(_("finished"))
+
+    objects = models.Manager["RetentionRun"]()
+    unscoped = models.Manager["RetentionRun"]()
+
+    class Meta:
+        verbose_name = _("retention run")
+        verbose_name_plural = _("retention runs")
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["data_class", "-id"], name="tenants_retention_by_class")]
+
+    def __str__(self) -> str:
+        return f"{self.data_class} {self.removed}"

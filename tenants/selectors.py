@@ -8,10 +8,11 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from accounts.models import User
+from core import governance
 from core.errors import NotFound
 from core.ids import parse_public_id
 from core.scoping import user_scope
-from tenants.models import Limit, Membership, Plan, Tenant
+from tenants.models import Erasure, Limit, Membership, Plan, RetentionRun, Tenant, TenantExport
 
 
 def memberships_of(user: User) -> list[Membership]:
@@ -92,3 +93,28 @@ def _found(tenant: Tenant | None) -> Tenant:
     if tenant is None:
         raise NotFound(_("There is no such tenant."))
     return tenant
+
+
+def data_classes() -> list[governance.DataClass]:
+    """The catalogue of data, by name."""
+    return list(governance.catalogue().values())
+
+
+def classes_with_retention() -> list[str]:
+    """Names of the classes that have a rule of retention."""
+    return [name for name, each in governance.catalogue().items() if each.retain is not None]
+
+
+def retention_runs() -> QuerySet[RetentionRun]:
+    """All runs of retention, newest first. For the platform's staff: the caller asks who is asking."""
+    return RetentionRun.objects.all()
+
+
+def exports() -> QuerySet[TenantExport]:
+    """The exports in scope, newest first."""
+    return TenantExport.objects.all()
+
+
+def erasures() -> QuerySet[Erasure]:
+    """The erasures in scope, newest first."""
+    return Erasure.objects.all()

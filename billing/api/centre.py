@@ -14,13 +14,13 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from api.renderers import AnyTypeRenderer, file_responses
 from api.serializers import NoInput, ReasonInput
 from api.viewsets import ListMixin, RetrieveMixin, ScopedViewSet
 from audit.services import record_export
 from billing import selectors
 from billing.api import centre_serializers as serializers
 from billing.api import sums
-from billing.api.renderers import AnyTypeRenderer, file_responses
 from billing.api.serializers import UsageOutput
 from billing.documents import invoices as documents
 from billing.models import (

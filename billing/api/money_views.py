@@ -18,11 +18,11 @@ from rest_framework.response import Response
 
 from api.filters import refuse_unknown_parameters
 from api.pagination import CURSOR_PARAM, PAGE_SIZE_PARAM
+from api.renderers import file_responses
 from api.serializers import NoInput, ReasonInput
 from api.viewsets import ListMixin, RetrieveMixin, ScopedViewSet
 from billing.api import money_filters as filters
 from billing.api import money_serializers as serializers
-from billing.api.renderers import file_responses
 from billing.api.serializers import UsageOutput
 from billing.models import (
     Account,

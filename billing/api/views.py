@@ -11,12 +11,12 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from api.renderers import AnyTypeRenderer, file_responses
+from api.streams import Streamed
 from api.viewsets import ListMixin, RetrieveMixin, ScopedViewSet
 from audit.services import record_export
 from billing import selectors
 from billing.api import filters, serializers, sums
-from billing.api.renderers import AnyTypeRenderer, file_responses
-from billing.documents.streams import Streamed
 from billing.documents.usage import CONTENT_TYPES, export
 from billing.models import UsageRecord
 from billing.selectors.pages import Wanted

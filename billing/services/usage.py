@@ -15,7 +15,7 @@ from django.db import connection
 from billing.models import Outcome, UsageRecord
 from core.ids import new_id
 from core.scoping import tenant_scope
-from tenants.models import Tenant
+from tenants.models import Tenant, TenantStatus
 
 log = structlog.get_logger(__name__)
 
@@ -147,8 +147,15 @@ def by_tenant(records: Iterable[Mapping[str, Any]]) -> list[tuple[UUID, list[Row
 
 
 def tenant_exists(tenant_id: UUID, rows: list[Row]) -> bool:
-    """Whether there is such a tenant; its records are rejected where there is none. Needs the tenant's scope."""
-    if Tenant.objects.filter(pk=tenant_id).exists():
+    """Whether there is such a tenant; its records are rejected where there is none. Needs the tenant's scope.
+
+    What is late for a tenant that was closed is stored without names: they were erased.
+    """
+    status = Tenant.objects.filter(pk=tenant_id).values_list("status", flat=True).first()
+    if status == TenantStatus.CLOSED:
+        for row in rows:
+            row.update(end_user="", tags={}, user_id=None, key_id=None)
+    if status is not None:
         return True
     for row in rows:
         _reject(row, reason="no such tenant")

@@ -8,7 +8,7 @@ produced is kept, and the client gets exactly one closing message: `chat.complet
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from core.errors import DomainError
 from core.ids import new_id
+from inference.call_logs.recorder import Origin
 from inference.chat import repository
 from inference.chat.models import MessageState
 from inference.chat.partials import Fenced, PartialStore
@@ -40,7 +41,7 @@ from inference.chat.transcript import Diverged, End, Transcript
 from inference.gateway import Caller, Rejected
 
 if TYPE_CHECKING:
-    from inference.gateway import Gateway
+    from inference.gateway import Gateway, Stream
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +59,7 @@ class Desk:
     gateway: Gateway
     store: PartialStore
     deliver: Deliver
+    origin: Callable[[], Origin] = field(default=Origin)  # where a question comes from, anew for each
 
 
 class Answering:
@@ -92,6 +94,8 @@ class Answering:
 
         Never raises, other than by cancellation. None when the client is gone.
         """
+        # An answer is a task of its own, so this ends with it.
+        structlog.contextvars.bind_contextvars(tenant_id=str(self._party.tenant_id))
         try:
             turn = self._turn = await self._begin()
             if turn.is_complete:
@@ -183,16 +187,26 @@ class Answering:
         end = self._end
         if end is None:
             known = turn.partial.tokens
-            stream = await self._desk.gateway.submit(
-                self._caller, kind="chat", body=turn.body, route=ROUTE, resume_from=[known] if known else None
-            )
+            stream = await self._submit(turn.body, [known] if known else None)
             try:
                 self._request_id = stream.request_id
+                structlog.contextvars.bind_contextvars(request_id=stream.request_id)
                 await self._announce(turn)
                 end = await transcript.write(stream)
             finally:
                 await stream.close()
         return await self._finish(turn, transcript, end)
+
+    async def _submit(self, body: dict[str, Any], known: list[list[int]] | None) -> Stream:
+        gateway, origin = self._desk.gateway, self._desk.origin()
+        origin.route, origin.request_id = ROUTE, f"req_{new_id().hex}"
+        try:
+            return await gateway.submit(
+                self._caller, kind="chat", body=body, route=ROUTE, resume_from=known, origin=origin
+            )
+        except Rejected as error:
+            gateway.logs.refused(self._caller, origin, kind="chat", body=body, error=error)
+            raise
 
     def _refuse_other_text(self, turn: Turn) -> None:
         """Raise Rejected when the model behind the name cannot go on with the text that there is."""

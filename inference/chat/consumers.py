@@ -27,6 +27,7 @@ from redis.exceptions import RedisError
 
 from core.errors import DomainError
 from core.ids import public_id
+from inference.call_logs.recorder import Origin, origin_of
 from inference.chat import repository
 from inference.chat.answering import Answering, Desk
 from inference.chat.authority import Authority, KeyAuthority, SessionAuthority, party_of, signed_in
@@ -296,9 +297,13 @@ class ChatConsumer(AsyncConsumer):
                 "too_many_chats",
                 _("At most %(count)d answers are written at once over one connection.") % limit,
             )
-        desk = Desk(self._gateway, store(), self._deliver)
+        desk = Desk(self._gateway, store(), self._deliver, self._origin)
         answering = self._answers[question.chat] = Answering(desk, party, caller, question)
         self._start(self._see_through(answering), self._answering)
+
+    def _origin(self) -> Origin:
+        """Where this connection's questions come from, for the call log."""
+        return origin_of(dict(self.scope.get("headers") or []), address=self._address)
 
     async def _see_through(self, answering: Answering) -> None:
         try:

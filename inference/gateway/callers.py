@@ -17,6 +17,7 @@ from core import clock
 from core.encryption import keyed_digest
 from core.scoping import key_scope, tenant_scope
 from inference.admission.rules import Policy, policy_for
+from inference.call_logs.policy import LogTerms, terms_in_scope
 from inference.gateway.errors import Rejected, invalid_key
 from models_registry.selectors import Route, routes_for
 from tenants.models import Membership, Tenant
@@ -42,6 +43,7 @@ class Caller:
     routes: Mapping[str, Route]
     salt: str  # of the tenant's prefix cache
     policy: Policy = field(default_factory=Policy)  # plan, limits and prices
+    logs: LogTerms = field(default_factory=LogTerms)  # how much of its requests is kept
 
     def check(self, address: str) -> None:
         """Raises Rejected unless this caller may call now, from `address`. Cheap: no look-up."""
@@ -113,6 +115,7 @@ def load_for_key(digest: str) -> Caller | None:
         tenant = Tenant.objects.select_related("plan").get(pk=key.tenant_id)
         routes = {route.name: route for route in routes_for(tenant_id=key.tenant_id)}
         policy = policy_for(tenant=tenant, routes=routes, keys=key_line(key=key))
+        logs = terms_in_scope()
     return Caller(
         tenant_id=tenant.pk,
         tenant_slug=tenant.slug,
@@ -128,6 +131,7 @@ def load_for_key(digest: str) -> Caller | None:
         routes=routes,
         salt=cache_salt(tenant.pk),
         policy=policy,
+        logs=logs,
     )
 
 
@@ -140,6 +144,7 @@ def load_for_member(user_id: UUID, tenant_id: UUID) -> Caller | None:
         tenant = Tenant.objects.select_related("plan").get(pk=tenant_id)
         routes = {route.name: route for route in routes_for(tenant_id=tenant_id)}
         policy = policy_for(tenant=tenant, routes=routes)
+        logs = terms_in_scope()
     return Caller(
         tenant_id=tenant.pk,
         tenant_slug=tenant.slug,
@@ -155,6 +160,7 @@ def load_for_member(user_id: UUID, tenant_id: UUID) -> Caller | None:
         routes=routes,
         salt=cache_salt(tenant.pk),
         policy=policy,
+        logs=logs,
     )
 
 

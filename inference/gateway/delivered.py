@@ -7,6 +7,7 @@ logprobs. Cost: one typed decode per chunk (about 2 µs); trimming runs on resum
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -66,6 +67,8 @@ class Delivered:
         self._seen: dict[int, dict[str, int]] = {}
         self._created = 0
         self._usage_sent = False
+        self.hears: Callable[[str], None] | None = None  # told every text that goes out, for the call log
+        self.finish_reason = ""
 
     @property
     def anything(self) -> bool:
@@ -85,14 +88,30 @@ class Delivered:
             lengths = position.lengths
             if choice.text:
                 lengths["text"] = lengths.get("text", 0) + len(choice.text)
+                if self.hears is not None:
+                    self.hears(choice.text)
             if choice.delta is not None:
                 self._note_delta(choice.delta, position)
+                if self.hears is not None:
+                    self._tell(choice.delta, self.hears)
             if choice.logprobs:
                 for name, entries in choice.logprobs.items():
                     if isinstance(entries, list):
                         lengths["logprobs." + name] = lengths.get("logprobs." + name, 0) + len(entries)
             if choice.finish_reason:
                 position.finished = True
+                self.finish_reason = choice.finish_reason
+
+    @staticmethod
+    def _tell(delta: _Delta, hears: Callable[[str], None]) -> None:
+        if delta.content:
+            hears(delta.content)
+        for tool in delta.tool_calls or ():
+            if tool.function is not None:
+                if tool.function.name:
+                    hears(f"[{tool.function.name}] ")
+                if tool.function.arguments:
+                    hears(tool.function.arguments)
 
     @staticmethod
     def _note_delta(delta: _Delta, position: _Position) -> None:

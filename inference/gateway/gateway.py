@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import os
 import secrets
 import weakref
@@ -24,6 +25,7 @@ from inference import tokens
 from inference.admission.bounds import Bounds, bound
 from inference.admission.client import Admission, Admitted, Asking
 from inference.admission.loader import AsyncScripts
+from inference.call_logs.recorder import Origin, process_call_logs
 from inference.gateway.callers import Caller
 from inference.gateway.errors import Rejected, unavailable
 from inference.gateway.policies import PolicyCache
@@ -60,6 +62,7 @@ class Gateway:
         self._last_frame = b"0"
         self._renewal = asyncio.Event()
         self.draining = False
+        self.logs = process_call_logs()
 
     # --- Life
 
@@ -72,10 +75,10 @@ class Gateway:
         self._reading = async_client(blocking_read=True)
         self.queue = RequestQueue(self.client)
         self.admission = Admission(self.client, AsyncScripts(self.client, on_epoch=self._renew_now))
-        self.spawn(self._read_events())
-        self.spawn(self._beat())
-        self.spawn(self._renew())
-        self.spawn(Watcher(self).run())
+        self._spawn_apart(self._read_events())
+        self._spawn_apart(self._beat())
+        self._spawn_apart(self._renew())
+        self._spawn_apart(Watcher(self).run())
         process_journal().start()
 
     async def start(self) -> None:
@@ -87,7 +90,7 @@ class Gateway:
 
     async def _open(self) -> None:
         await self._open_outbox()
-        self.spawn(self._read_frames())
+        self._spawn_apart(self._read_frames())
         self._started = True
 
     async def close(self) -> None:
@@ -114,6 +117,10 @@ class Gateway:
         while self.streams and clock.monotonic() < deadline:  # noqa: ASYNC110 - a dictionary has no event
             await asyncio.sleep(0.05)
 
+    def _spawn_apart(self, work: Coroutine[Any, Any, Any]) -> None:
+        """As `spawn`, for what outlives the request that began it: its log lines must not name that one."""
+        contextvars.Context().run(self.spawn, work)
+
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run something beside the requests, and keep hold of it."""
         task = asyncio.ensure_future(work)
@@ -126,7 +133,11 @@ class Gateway:
         """Who an API key speaks for. Raises Rejected unless it may call now."""
         self.launch()
         caller = await self.policies.for_key(secret)
-        caller.check(address)
+        try:
+            caller.check(address)
+        except Rejected as error:
+            error.caller = caller  # known, and not let in: its tenant's call log will say so
+            raise
         if caller.key_id is not None:
             self._used_keys[str(caller.key_id)] = clock.epoch_ms()
         return caller
@@ -149,13 +160,17 @@ class Gateway:
         deadline_ms: int | None = None,
         priority: int = 0,
         tags: dict[str, str] | None = None,
+        origin: Origin | None = None,
     ) -> Stream:
         """Admit a request and put it into its tenant's queue. `body` is an OpenAI request; the surface has bounded it.
 
         With `resume_from` (token ids per choice) the answer begins with exactly these tokens. `deadline_ms` from now
         ends it earlier than the platform does. `priority` orders requests inside the tenant, where its plan allows
-        it. One round trip to Valkey. Raises Rejected when the model is not the caller's, a limit says no, the queue
-        is full, or Valkey is away.
+        it.
+
+        `origin` says where it comes from, for the call log; a refusal is the surface's to note. One round trip to
+        Valkey. Raises Rejected when the model is not the caller's, a limit says no, the queue is full, or Valkey is
+        away.
         """
         target = caller.route(body["model"])
         require_task(target, kind)
@@ -168,20 +183,20 @@ class Gateway:
         ticket.priority = priority if plan.allow_priority else 0
         ticket.prompt_tokens, ticket.most_tokens = bounds.prompt_tokens, bounds.most_tokens
         ticket.tags = tags or {}
-        prompt = body.get("prompt")
-        several = isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int)
-        stream = Stream(self, caller, ticket, resumable=target.engine != "openai" and not several)
+        stream = Stream(self, caller, ticket, resumable=target.engine != "openai" and not has_several(body))
+        recording = self.logs.begin(caller, kind, origin or Origin(), ticket.id)
+        stream.record(recording)
         self.streams[ticket.id] = stream
         try:
             await self._start_for(ticket)
             await self._admit_and_enqueue(stream, target, bounds)
-        except Rejected:
+        except BaseException as error:
+            stream.recording = None  # a refusal is the surface's to note
             self.release(stream)
+            if not isinstance(error, Rejected):
+                self.spawn(self._withdraw(ticket))
             raise
-        except BaseException:
-            self.release(stream)
-            self.spawn(self._withdraw(ticket))
-            raise
+        self.logs.begun(recording, ticket.id)
         return stream
 
     async def _start_for(self, ticket: Ticket) -> None:
@@ -295,6 +310,9 @@ class Gateway:
         """Forget a stream that its surface is done with."""
         self.streams.pop(stream.request_id, None)
         self.ended(stream)
+        recording, stream.recording = stream.recording, None
+        if recording is not None:
+            self.logs.end(recording, stream)
 
     def ended(self, stream: Stream) -> None:
         """A request runs no longer, or nobody waits for it: its slot is free for the next at once."""
@@ -448,6 +466,12 @@ def require_task(target: Route, kind: str) -> None:
             f"The model '{target.name}' is for {target.task} requests and does not serve {kind} requests.",
             param="model",
         )
+
+
+def has_several(body: dict[str, Any]) -> bool:
+    """Whether one request completes several prompts."""
+    prompt = body.get("prompt")
+    return isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int)
 
 
 def retry_after_s(expected_ms: int) -> float:

@@ -17,6 +17,7 @@ from inference.queue.wire import CHUNK, DONE, FAILURE, RESULT, STARTED, Frame, T
 
 if TYPE_CHECKING:
     from inference.admission.client import Admitted
+    from inference.call_logs.recorder import Recording
     from inference.gateway.callers import Caller
     from inference.gateway.gateway import Gateway
 
@@ -58,6 +59,8 @@ class Stream:
         self.lost_at: float | None = None  # since when the client waits for another replica to go on
         self.finished = False  # the last piece has come, or the error
         self.accounted = False  # a replica has written the usage record
+        self.recording: Recording | None = None  # what the call log wants to know, once it is queued
+        self.was_cut = False  # the surface left before the end
         self._closed = False
         self._delivered = Delivered()
         self._resumed = False
@@ -76,6 +79,27 @@ class Stream:
         """It stands in the queue: from now on it is watched."""
         self.queued = True
         self.last_news_at = clock.monotonic()
+
+    def record(self, recording: Recording) -> None:
+        """Let the call log hear what the answer says."""
+        self.recording = recording
+        if recording.is_kept:
+            self._delivered.hears = recording.heard.add
+
+    @property
+    def error(self) -> Rejected | None:
+        """How it failed, if it did."""
+        return self._error
+
+    @property
+    def whole_answer(self) -> bytes | None:
+        """The JSON of an answer that came whole; None of a stream, and before it has come."""
+        return self._result
+
+    @property
+    def finish_reason(self) -> str:
+        """Why the model stopped, as a streamed answer's last chunk said; "" before."""
+        return self._delivered.finish_reason
 
     @property
     def request_id(self) -> str:
@@ -151,7 +175,7 @@ class Stream:
             return
         self._closed = True
         if not self.finished:
-            self.finished = True
+            self.finished = self.was_cut = True
             self._news.set()
             self._gateway.stop(self, outcome="cancelled", code="client_gone")
         self._gateway.release(self)

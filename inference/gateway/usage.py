@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core import clock
-from core.ids import new_id
 from inference.queue.wire import UsageNote, note_from
 
 if TYPE_CHECKING:
@@ -26,12 +25,25 @@ def note_of(stream: Stream, outcome: str, code: str) -> UsageNote:
     return note
 
 
-def refusal(caller: Caller, *, model: str, route: str, stream: bool, code: str, end_user: str) -> UsageNote:
-    """A request of a known caller that was refused before it reached a queue."""
+def refusal(
+    caller: Caller,
+    *,
+    request_id: str,
+    model: str,
+    route: str,
+    stream: bool,
+    code: str,
+    end_user: str,
+    started_ms: int,
+) -> UsageNote:
+    """A request of a known caller that was refused before it reached a queue.
+
+    `request_id` and `started_ms` are those of its call log: by them the two are one request.
+    """
     now_ms = clock.epoch_ms()
     found = caller.routes.get(model)
     return UsageNote(
-        request_id=f"req_{new_id().hex}",
+        request_id=request_id,
         tenant_id=str(caller.tenant_id),
         key_id=str(caller.key_id) if caller.key_id else None,
         user_id=str(caller.user_id) if caller.user_id else None,
@@ -50,6 +62,6 @@ def refusal(caller: Caller, *, model: str, route: str, stream: bool, code: str, 
         outcome="refused",
         error_code=code,
         end_user=end_user[:200],
-        started_ms=now_ms,
+        started_ms=started_ms,
         finished_ms=now_ms,
     )

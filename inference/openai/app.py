@@ -13,6 +13,7 @@ import structlog
 from django.conf import settings
 
 from core.ids import new_id
+from inference.call_logs.recorder import Origin, origin_of
 from inference.gateway import Caller, Rejected, Stream, gateway
 from inference.gateway.errors import invalid_key
 from inference.gateway.usage import refusal
@@ -29,6 +30,28 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 _POSTS = {"/chat/completions": "chat", "/completions": "completion", "/embeddings": "embedding"}
 
 
+class _Call:
+    """What is known of a request so far, for the records of one that is refused."""
+
+    __slots__ = ("body", "caller", "kind", "origin", "request_id")
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        self.kind = ""
+        self.origin: Origin | None = None  # of a request to a model
+        self.caller: Caller | None = None
+        self.body: dict[str, Any] = {}
+
+    def refused(self, error: Rejected) -> None:
+        """Note that a known caller's request was turned away; one that had begun is noted by its stream."""
+        caller, origin = self.caller or error.caller, self.origin
+        if caller is None or origin is None or origin.is_noted:
+            return
+        gateway().logs.refused(caller, origin, kind=self.kind, body=self.body, error=error)
+        if self.caller is not None and self.body:
+            gateway().spawn(note_refusal(caller, self.body, origin, error))
+
+
 class OpenAIApplication:
     """`scope["path"]` is `/v1/…` or `/t/<slug>/v1/…`; `config.dispatch` sends nothing else here."""
 
@@ -36,35 +59,46 @@ class OpenAIApplication:
         """Answer one request. Never raises for the client's doing."""
         responder = Responder(send)
         responder.request_id = f"req_{new_id().hex}"
+        # Each request is a task of its own, so these end with it.
+        structlog.contextvars.bind_contextvars(request_id=responder.request_id)
+        call = _Call(responder.request_id)
         try:
-            await self._answer(scope, receive, responder)
+            await self._answer(scope, receive, responder, call)
         except Rejected as error:
+            call.refused(error)
             await self._say(responder, error)
         except (ClientGone, SlowReader, ConnectionError):
             return
         except Exception:
             log.exception("openai.failed", request_id=responder.request_id)
-            await self._say(responder, Rejected(500, "internal_error", "Something went wrong on our side."))
+            failure = Rejected(500, "internal_error", "Something went wrong on our side.")
+            call.refused(failure)
+            await self._say(responder, failure)
 
     @staticmethod
     async def _say(responder: Responder, error: Rejected) -> None:
         with contextlib.suppress(SlowReader, ConnectionError):
             await responder.error(error)
 
-    async def _answer(self, scope: Scope, receive: Receive, responder: Responder) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, responder: Responder, call: _Call) -> None:
         slug, route = split_path(scope["path"])
         headers = single_headers(scope["headers"])
         address = (scope.get("client") or ("",))[0]
+        if route in _POSTS:
+            call.kind = _POSTS[route]
+            call.origin = origin_of(
+                headers, address=address, route="/v1" + route, request_id=responder.request_id
+            )
         caller = await gateway().caller_for_key(bearer(headers), address)
         if slug is not None and slug != caller.tenant_slug:
             # SECURITY: as if the key did not exist, so that a path tells nobody which tenants there are.
             raise invalid_key()
-        if route in _POSTS:
+        call.caller = caller
+        structlog.contextvars.bind_contextvars(tenant_id=str(caller.tenant_id))
+        if call.origin is not None:
             require_method(scope, "POST", route)
-            body = await read_json(headers, receive)
-            await self._post(
-                caller, _POSTS[route], "/v1" + route, body, receive, responder, deadline_of(headers)
-            )
+            call.body = await read_json(headers, receive)
+            await self._post(caller, call, call.origin, receive, responder, deadline_of(headers))
         elif route == "/models" or route.startswith("/models/"):
             require_method(scope, "GET", route)
             await self._models(caller, route.removeprefix("/models").lstrip("/"), responder)
@@ -79,28 +113,26 @@ class OpenAIApplication:
     async def _post(
         self,
         caller: Caller,
-        kind: str,
-        route: str,
-        body: dict[str, Any],
+        call: _Call,
+        origin: Origin,
         receive: Receive,
         responder: Responder,
         deadline_ms: int | None,
     ) -> None:
-        try:
-            request = checked(kind, body)
-            stream = await gateway().submit(
-                caller,
-                kind=kind,
-                body=request,
-                route=route,
-                deadline_ms=deadline_ms,
-                priority=priority_of(body),
-                tags=tags_of(body),
-            )
-        except Rejected as error:
-            gateway().spawn(note_refusal(caller, body, route, error))
-            raise
+        body = call.body
+        request = checked(call.kind, body)
+        stream = await gateway().submit(
+            caller,
+            kind=call.kind,
+            body=request,
+            route=origin.route,
+            deadline_ms=deadline_ms,
+            priority=priority_of(body),
+            tags=tags_of(body),
+            origin=origin,
+        )
         responder.request_id = stream.request_id
+        structlog.contextvars.bind_contextvars(request_id=stream.request_id)
         responder.headers = stream.rate_headers
         leaving = asyncio.ensure_future(watch_disconnect(receive, stream))
         try:
@@ -213,13 +245,15 @@ async def watch_disconnect(receive: Receive, stream: Stream) -> None:
             return
 
 
-async def note_refusal(caller: Caller, body: dict[str, Any], route: str, error: Rejected) -> None:
+async def note_refusal(caller: Caller, body: dict[str, Any], origin: Origin, error: Rejected) -> None:
     """A usage record for a request that came no further."""
     model, user = body.get("model"), body.get("user")
     note = refusal(
         caller,
+        request_id=origin.request_id,
+        started_ms=origin.begun_ms,
         model=model if isinstance(model, str) else "",
-        route=route,
+        route=origin.route,
         stream=body.get("stream") is True,
         code=error.code,
         end_user=user if isinstance(user, str) else "",

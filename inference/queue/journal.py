@@ -1,5 +1,7 @@
 """A process's own copy of the usage records that it wrote, on its disk until PostgreSQL has them (law L11).
 
+Notes of call logs go the same way, and give way first: they are dropped where usage records would be kept.
+
 A record goes to two parties: the stream in Valkey, whose append-only file may lose the last second, and this journal.
 The jobs worker says which entries PostgreSQL has (`keys.written`); only then are they dropped. When Valkey has lost
 its memory (another `run_id`), when a process died and left a journal behind, or when an entry stays unconfirmed
@@ -31,7 +33,7 @@ from django.conf import settings
 
 from core import clock
 from core.valkey import sync_client
-from inference.queue.keys import ENGINE_TOTALS, USAGE, written
+from inference.queue.keys import CALL_LOGS, ENGINE_TOTALS, USAGE, written
 from inference.queue.wire import EngineTotals, UsageNote, encode_usage
 
 log = structlog.get_logger(__name__)
@@ -44,7 +46,21 @@ SEGMENT_BYTES = 4 * 1024 * 1024
 SEGMENT_S = 60.0  # a segment whose entries are all confirmed makes room after this
 MOST_UNWRITTEN = 200_000  # entries kept in memory while the disk refuses them
 _BATCH = 500
-_NOTE, _TOTALS = b"r", b"t"
+_NOTE, _TOTALS, _LOG = b"r", b"t", b"l"
+# What call logs may take: of memory while the disk refuses them, and of the disk while PostgreSQL is away.
+MOST_LOG_BYTES_IN_MEMORY = 32 * 1024 * 1024
+MOST_LOG_BYTES_ON_DISK = 2 * 1024 * 1024 * 1024
+# What the stream in Valkey holds of call logs at most: as many notes, and as many bytes.
+MOST_NOTES = 100_000
+MOST_NOTE_BYTES = 256 * 1024 * 1024
+
+
+def most_notes(size: int) -> int:
+    """How many notes the stream may hold when one of `size` bytes is added: bounded in number and, roughly, in bytes.
+
+    What is pushed out is in a journal still, and offered again once the stream is empty.
+    """
+    return max(200, min(MOST_NOTES, MOST_NOTE_BYTES // max(1, size)))
 
 
 class _Segment:
@@ -161,6 +177,9 @@ class Journal:
         self._folders: list[_Folder] = []
         self._file: int | None = None
         self._run_id = ""
+        self._log_bytes = 0  # of call logs that wait in memory
+        self._is_full = False  # the disk's share for call logs is used up
+        self._logs_dropped = 0
         self._looked_at = self._adopted_at = float("-inf")
         self._offered_at = clock.monotonic()
 
@@ -180,6 +199,15 @@ class Journal:
     def append_totals(self, totals: EngineTotals) -> str:
         """Keep what a replica that has ended did; returns the mark."""
         return self._append(_TOTALS, msgspec.json.encode(totals))
+
+    def append_log(self, data: bytes) -> str:
+        """Keep a note of a call log; returns its mark, or "" when there is no room: then it is not kept here."""
+        with self._lock:
+            if self._is_full or self._log_bytes + len(data) > MOST_LOG_BYTES_IN_MEMORY:
+                self._logs_dropped += 1
+                return ""
+            self._log_bytes += len(data)
+        return self._append(_LOG, data)
 
     def close(self) -> None:
         """Write everything down and let go. What is still open is another process's to offer."""
@@ -217,7 +245,7 @@ class Journal:
         except OSError as error:
             log.error("journal.cannot_write", error=str(error))
             while len(self._unwritten) > MOST_UNWRITTEN:
-                self._unwritten.popleft()
+                self._forget(self._unwritten.popleft())
         if clock.monotonic() - self._looked_at < LOOK_S and not self._stopping.is_set():
             return
         self._looked_at = clock.monotonic()
@@ -245,7 +273,13 @@ class Journal:
             raise
         segment.added(len(entries), len(data))
         for _ in entries:
-            self._unwritten.popleft()
+            self._forget(self._unwritten.popleft())
+
+    def _forget(self, entry: tuple[int, bytes, bytes]) -> None:
+        """An entry has left the memory."""
+        if entry[1] == _LOG:
+            with self._lock:
+                self._log_bytes -= len(entry[2])
 
     def _segment(self, number: int) -> _Segment:
         """The segment that takes entry `number` next."""
@@ -253,7 +287,7 @@ class Journal:
             self._own = _Folder.create(self._root, self.name)
             self._folders.append(self._own)
         last = self._own.segments[-1] if self._own.segments else None
-        if last is None or self._file is None or self._is_full(last, number):
+        if last is None or self._file is None or self._must_end(last, number):
             path = self._own.path / f"{number:016d}.log"
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             if self._file is not None:
@@ -264,9 +298,16 @@ class Journal:
         return last
 
     @staticmethod
-    def _is_full(segment: _Segment, number: int) -> bool:
-        idle = not segment.left and clock.monotonic() - segment.made_at > SEGMENT_S
-        return idle or segment.size >= SEGMENT_BYTES or number != segment.first + len(segment.open)
+    def _is_over(segment: _Segment) -> bool:
+        return not segment.left and clock.monotonic() - segment.made_at > SEGMENT_S
+
+    @classmethod
+    def _must_end(cls, segment: _Segment, number: int) -> bool:
+        return (
+            cls._is_over(segment)
+            or segment.size >= SEGMENT_BYTES
+            or number != segment.first + len(segment.open)
+        )
 
     # --- With Valkey
 
@@ -285,13 +326,26 @@ class Journal:
                 folder.confirm([int(number) for number in numbers])
         if clock.monotonic() - self._offered_at > STALE_S:
             self._offered_at = clock.monotonic()
-            if not valkey.xlen(USAGE):
+            if not valkey.xlen(USAGE) and not valkey.xlen(CALL_LOGS):
                 self._offer(valkey, self._folders, older_than_s=STALE_S)
         self._tidy()
+        self._is_full = (
+            sum(s.size for folder in self._folders for s in folder.segments) > MOST_LOG_BYTES_ON_DISK
+        )
+        if self._logs_dropped:
+            log.error("journal.call_logs_not_kept", notes=self._logs_dropped)
+            self._logs_dropped = 0
 
     def _tidy(self) -> None:
         for folder in list(self._folders):
             own = folder is self._own
+            if own and folder.segments and self._is_over(folder.segments[-1]):
+                # What PostgreSQL has does not stay on the disk of a process that has nothing more to write.
+                if self._file is not None:
+                    os.close(self._file)
+                    self._file = None
+                folder.tidy(None)
+                continue
             folder.tidy(folder.segments[-1] if own and folder.segments else None)
             if not own and not folder.segments:
                 folder.close()
@@ -316,6 +370,9 @@ class Journal:
                 for number, kind, data in segment.entries():
                     if kind == _TOTALS:
                         pipeline.hset(ENGINE_TOTALS, msgspec.json.decode(data)["replica"], data)
+                    elif kind == _LOG:
+                        entry: Any = {"r": data, "j": f"{folder.name}:{number}"}
+                        pipeline.xadd(CALL_LOGS, entry, maxlen=most_notes(len(data)), approximate=True)
                     else:
                         pipeline.xadd(USAGE, {"r": data, "j": f"{folder.name}:{number}"})
                     offered += 1

@@ -6,6 +6,7 @@ WEBS = "atrium:webs"  # hash: web process -> last heartbeat, ms of Valkey's cloc
 NODES = "atrium:nodes"  # hash: node -> heartbeat JSON
 PLACEMENTS = "atrium:placements"  # hash: replica -> JSON of what the reconciler ordered
 USAGE = "atrium:usage"  # stream of usage records until PostgreSQL has them
+CALL_LOGS = "atrium:call-logs"  # stream of call notes until PostgreSQL has them
 ENGINE_TOTALS = "atrium:engine-totals"  # hash: replica -> JSON of what it has done, also after its end
 KEY_USE = "atrium:key-use"  # hash: API key -> last use, ms since 1970
 

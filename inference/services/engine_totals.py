@@ -13,7 +13,7 @@ from core import clock
 from core.valkey import sync_client
 from inference.queue.keys import ENGINE_TOTALS, written
 from inference.queue.wire import EngineTotals
-from inference.services.usage import WRITTEN_TTL_S
+from inference.services.intake import WRITTEN_TTL_S
 
 log = structlog.get_logger(__name__)
 

@@ -1,48 +1,25 @@
-"""Usage records on their way from Valkey to PostgreSQL: read, written, committed, and only then taken off the stream.
-
-Killed at any moment, nothing is lost and nothing counts twice (L11): what was not committed is read again, and what
-was committed and not taken off is written again, which changes nothing. One ingestion runs at a time, held by a lock
-of the database session, so a dead one's lock goes with its connection.
-"""
+"""Usage records on their way from Valkey to PostgreSQL (`intake` does the work)."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
 from typing import Any
 
-import structlog
-from django.db import InterfaceError, OperationalError, ProgrammingError, transaction
-from redis.exceptions import RedisError, ResponseError
-
 from billing.services import usage as billing_usage
-from core.locks import alone
-from core.valkey import sync_client
-from inference.queue.keys import USAGE, written
+from inference.queue.keys import USAGE
 from inference.queue.wire import decode_usage
+from inference.services import intake
+from inference.services.intake import AfterCommit, Record, Write
 
-log = structlog.get_logger(__name__)
-
-GROUP = "postgres"
-CONSUMER = "jobs"
-LOCK = 0x55736167  # "Usag"
-BATCH = 5_000
-MOST_BATCHES = 50
-WRITTEN_TTL_S = 86_400
 # Records that PostgreSQL refuses for what they say: kept for a person to look at.
 REFUSED = "atrium:usage:refused"
-REFUSED_LENGTH = 100_000
-
-Record = dict[str, Any]
-# Writes records inside a transaction, idempotently; what it returns goes to `AfterCommit`.
-Write = Callable[[list[Record]], list[Any]]
-# Told what was written, after COMMIT. Told again after a crash, so it must be idempotent.
-AfterCommit = Callable[[list[Any]], object]
-# One entry of the stream: its id, its record, its place in a journal.
-_Entry = tuple[bytes, Record, str]
-
-# Not the record's fault: the database is away, busy or being migrated. The records wait.
-_NOT_NOW = (OperationalError, InterfaceError, ProgrammingError, RedisError)
+LOCK = 0x55736167  # "Usag"
+SOURCE = intake.Source(
+    name="usage",
+    stream=USAGE,
+    lock=LOCK,
+    decode=decode_usage,
+    refused=REFUSED,
+)
 
 
 def _write(records: list[Record]) -> list[Any]:
@@ -56,89 +33,5 @@ def _after_commit(results: list[Any]) -> None:
 
 
 def ingest(*, write: Write = _write, after_commit: AfterCommit = _after_commit) -> int:
-    """Bring waiting records to PostgreSQL; returns how many entries left the stream.
-
-    Idempotent: a record is known by its request's id. Returns 0 while another ingestion runs. Raises what says that
-    the database or Valkey is away; nothing is lost then. Cost: one transaction per batch of BATCH records.
-    """
-    with alone(LOCK) as is_alone:
-        return sum(_take(entries, write, after_commit) for entries in _batches()) if is_alone else 0
-
-
-def _batches() -> Iterator[list[tuple[bytes, dict[bytes, bytes]]]]:
-    """What an earlier ingestion had read and not finished, then what is new."""
-    valkey = sync_client()
-    try:
-        valkey.xgroup_create(USAGE, GROUP, id="0", mkstream=True)
-    except ResponseError as error:
-        if "BUSYGROUP" not in str(error):
-            raise
-    position: Any = "0"
-    for _ in range(MOST_BATCHES):
-        answer: Any = valkey.xreadgroup(GROUP, CONSUMER, {USAGE: position}, count=BATCH)
-        entries = answer[0][1] if answer else []
-        if entries:
-            yield entries
-        if position == ">" and len(entries) < BATCH:
-            # What came meanwhile waits for the next run: a batch of a few costs as much as one of hundreds.
-            return
-        if not entries:
-            position = ">"
-
-
-def _take(found: list[tuple[bytes, dict[bytes, bytes]]], write: Write, after_commit: AfterCommit) -> int:
-    """One batch: written, committed, told, and only then off the stream."""
-    entries: list[_Entry] = []
-    for entry_id, fields in found:
-        try:
-            entries.append((entry_id, decode_usage(fields[b"r"]), fields.get(b"j", b"").decode()))
-        except (ValueError, KeyError, AttributeError) as error:
-            # Nothing that could be read: an entry that was deleted meanwhile, or no record at all.
-            if fields:
-                _refuse(repr(fields)[:10_000], error, request_id="")
-    if entries:
-        _commit(entries, write, after_commit)
-    ids = [entry_id for entry_id, _ in found]
-    pipeline = sync_client().pipeline(transaction=False)
-    pipeline.xack(USAGE, GROUP, *ids)
-    pipeline.xdel(USAGE, *ids)
-    for journal, numbers in _by_journal(entries).items():
-        pipeline.sadd(written(journal), *numbers)
-        pipeline.expire(written(journal), WRITTEN_TTL_S)
-    pipeline.execute()
-    return len(ids)
-
-
-def _commit(entries: list[_Entry], write: Write, after_commit: AfterCommit) -> None:
-    """Write in one transaction. A record that cannot be written is found by halves and put aside, alone."""
-    try:
-        with transaction.atomic():
-            results = write([record for _, record, _ in entries])
-    except _NOT_NOW:
-        raise
-    except Exception as error:
-        if len(entries) == 1:
-            record = entries[0][1]
-            _refuse(repr(record), error, request_id=str(record.get("request_id"))[:100])
-            return
-        log.warning("usage.batch_failed", records=len(entries), error=type(error).__name__)
-        middle = len(entries) // 2
-        _commit(entries[:middle], write, after_commit)
-        _commit(entries[middle:], write, after_commit)
-        return
-    after_commit(results)
-
-
-def _refuse(record: str, error: Exception, *, request_id: str) -> None:
-    log.error("usage.refused", request_id=request_id, error=f"{type(error).__name__}: {error}"[:500])
-    sync_client().xadd(REFUSED, {"r": record}, maxlen=REFUSED_LENGTH, approximate=True)
-
-
-def _by_journal(entries: list[_Entry]) -> dict[str, list[str]]:
-    """Numbers of entries by the journal that they stand in."""
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    for _, _, mark in entries:
-        journal, _, number = mark.rpartition(":")
-        if journal and number.isdigit():
-            found[journal].append(number)
-    return found
+    """Bring waiting usage records to PostgreSQL; returns how many entries left the stream. See `intake.ingest`."""
+    return intake.ingest(SOURCE, write=write, after_commit=after_commit)

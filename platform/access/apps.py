@@ -9,3 +9,9 @@ class AccessConfig(AppConfig):
 
     name = "access"
     verbose_name = _("Access")
+
+    def ready(self) -> None:
+        """Tell the catalogue of data what this application keeps."""
+        from access.governance import declare
+
+        declare()

@@ -121,6 +121,21 @@ PERMISSIONS: Final[dict[str, frozenset[str]]] = {
     "safety.platform.read": _DEVELOPERS | _STAFF | _READ_KEYS,
     "safety.platform.change": _OPERATOR,
     "safety.platform.try": _OPERATOR,
+    # Call logs. Summaries are for those who develop; reading a full text is an act of its own, of people only.
+    "inference.log.read": _DEVELOPERS | _STAFF | _READ_KEYS,
+    "inference.log.read_text": _ADMINS,
+    "inference.log_policy.read": _READ,
+    "inference.log_policy.change": _ADMINISTER_PEOPLE,
+    # Data governance
+    "tenants.data_class.read": _READ,
+    "tenants.retention.read": _STAFF,
+    "tenants.retention.apply": _OPERATOR,
+    "tenants.export.read": _ADMINS | _STAFF | _MANAGE_KEYS,
+    "tenants.export.create": _ADMINS | _OPERATOR,
+    "tenants.export.download": _ADMINS,
+    "tenants.erasure.read": _ADMINS | _STAFF | _MANAGE_KEYS,
+    "tenants.erasure.create": _ADMINISTER_PEOPLE,
+    "tenants.tenant.erase": _OPERATOR,
     # Accounts
     "accounts.user.read_all": _STAFF,
     "accounts.user.change": _OPERATOR,

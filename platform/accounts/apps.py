@@ -9,3 +9,9 @@ class AccountsConfig(AppConfig):
 
     name = "accounts"
     verbose_name = _("Accounts")
+
+    def ready(self) -> None:
+        """Tell the catalogue of data what this application keeps."""
+        from accounts.governance import declare
+
+        declare()

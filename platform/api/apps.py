@@ -13,3 +13,6 @@ class ApiConfig(AppConfig):
     def ready(self) -> None:
         """Teach the OpenAPI generator our authentication and fields."""
         from api import openapi  # noqa: F401  (registers by being imported)
+        from api.governance import declare
+
+        declare()

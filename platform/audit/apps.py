@@ -13,3 +13,6 @@ class AuditConfig(AppConfig):
     def ready(self) -> None:
         """Listen to the apps below."""
         from audit import receivers  # noqa: F401  (connects by being imported)
+        from audit.governance import declare
+
+        declare()

@@ -74,6 +74,22 @@ app.conf.update(
             "schedule": 3600.0,
             "options": {"expires": 600},
         },
+        "ingest-call-logs": {
+            "task": "inference.ingest_call_logs",
+            "schedule": 1.0,
+            "options": {"expires": 2},
+        },
+        "call-log-partitions": {
+            "task": "inference.keep_log_partitions_ahead",
+            "schedule": 3600.0,
+            "options": {"expires": 600},
+        },
+        "retention": {
+            "task": "tenants.apply_retention",
+            "schedule": crontab(hour="4", minute="7"),
+            "options": {"expires": 3600},
+        },
+        "erase-closed": {"task": "tenants.erase_closed", "schedule": 3600.0, "options": {"expires": 600}},
         "billing-partitions": {
             "task": "billing.keep_partitions_ahead",
             "schedule": 3600.0,

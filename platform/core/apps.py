@@ -10,4 +10,9 @@ class CoreConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the checks."""
-        from core import checks  # noqa: F401  (registers by being imported)
+        from core import (
+            checks,  # noqa: F401  (registers by being imported)
+            plumbing,
+        )
+
+        plumbing.declare()

@@ -151,6 +151,74 @@ class PartitionByMonth(Operation):
         return f"Partition {self.model_name} by month of {self.column}"
 
 
+_DROP = """
+CREATE FUNCTION public."{table}_drop_partition"(month date) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+  child text := '{table}_' || to_char(month, 'YYYY_MM');
+  found bigint;
+BEGIN
+  IF month IS NULL OR (date_trunc('month', month::timestamp) + interval '1 month') AT TIME ZONE 'UTC' > now() THEN
+    RAISE EXCEPTION 'this month is not over' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  PERFORM pg_advisory_xact_lock(hashtextextended('{table}_make_partition', 0));
+  IF to_regclass(format('public.%I', child)) IS NULL THEN
+    RETURN 0;
+  END IF;
+  EXECUTE format('LOCK TABLE public.%I IN ACCESS EXCLUSIVE MODE', child);
+  EXECUTE format('ALTER TABLE public.%I NO FORCE ROW LEVEL SECURITY', child);
+  EXECUTE format('SELECT count(*) FROM public.%I', child) INTO found;
+  EXECUTE format('DROP TABLE public.%I', child);
+  RETURN found;
+END
+$function$
+"""
+
+
+class DropPartitions(Operation):
+    """Let the platform role drop whole months of a model that `PartitionByMonth` has partitioned.
+
+    Makes `<table>_drop_partition(month date)`, which returns how many rows went. It takes months that are over and
+    nothing else; whether a month may go is the caller's question.
+    """
+
+    reversible = True
+
+    def __init__(self, model_name: str) -> None:
+        self.model_name = model_name
+
+    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+        """Name and arguments, as Django's migration writer wants them."""
+        return type(self).__name__, [self.model_name], {}
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """No change to the models' state."""
+
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: Any, to_state: Any
+    ) -> None:
+        """Make the function; for the platform role alone."""
+        table = to_state.apps.get_model(app_label, self.model_name)._meta.db_table
+        with schema_editor.connection.cursor() as cursor:
+            cursor.execute(_DROP.format(table=table))  # no parameters: the % signs are plpgsql's
+            cursor.execute(f'REVOKE ALL ON FUNCTION "{table}_drop_partition"(date) FROM PUBLIC')
+            cursor.execute(
+                f'GRANT EXECUTE ON FUNCTION "{table}_drop_partition"(date) TO "{settings.DATABASE_PLATFORM_ROLE}"'
+            )
+
+    def database_backwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: Any, to_state: Any
+    ) -> None:
+        """Drop the function."""
+        table = from_state.apps.get_model(app_label, self.model_name)._meta.db_table
+        with schema_editor.connection.cursor() as cursor:
+            cursor.execute(f'DROP FUNCTION "{table}_drop_partition"(date)')
+
+    def describe(self) -> str:
+        """One line for `sqlmigrate` and the migration's log."""
+        return f"Let whole months of {self.model_name} be dropped"
+
+
 def _set_aside(cursor: Any, table: str) -> list[str]:
     """Rename the table to `<table>_before`; returns the statements that make its keys and indexes again."""
     cursor.execute(
@@ -201,3 +269,24 @@ def months_in_default(table: str, column: str) -> list[date]:
             f" AND \"{column}\" < now() + interval '{MOST_DAYS_AHEAD - 31} days' ORDER BY 1"
         )
         return [row[0] for row in cursor.fetchall()]
+
+
+def months_of(table: str) -> list[date]:
+    """Months that have a partition, the oldest first. Reads the catalogue only."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute(
+            "SELECT to_date(right(relname, 7), 'YYYY_MM') FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid"
+            " WHERE inhparent = %s::regclass AND relname ~ '_[0-9]{4}_[0-9]{2}$' ORDER BY 1",
+            [table],
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+def drop_partition(table: str, month: date) -> int:
+    """Drop `table`'s partition of a month that is over; returns how many rows went. Inside the platform's scope.
+
+    Cost: a count, and a lock on the whole table for the moment of dropping.
+    """
+    with connections["default"].cursor() as cursor:
+        cursor.execute(f'SELECT "{table}_drop_partition"(%s)', [month])
+        return int(cursor.fetchone()[0])

@@ -224,3 +224,10 @@ class MeOutput(OutputSerializer):
     role = serializers.CharField()
     memberships = MembershipOutput(many=True)
     permissions = serializers.ListField(child=serializers.CharField())
+
+
+class EraseTenant(InputSerializer):
+    """The tenant's short name, typed, and why."""
+
+    confirm = serializers.CharField(max_length=40)
+    reason = serializers.CharField(max_length=1000, help_text=_("Why; kept in the audit trail."))

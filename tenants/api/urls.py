@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.routers import Router
-from tenants.api import audit, views
+from tenants.api import audit, governance, views
 from tenants.api.safety import platform as safety_platform
 from tenants.api.safety import views as safety
 
@@ -34,3 +34,7 @@ router.register("safety/hits", safety.HitViewSet, basename="safety-hit")
 router.register("safety", safety.SafetyViewSet, basename="safety")
 router.register("audit-events", audit.AuditEventViewSet, basename="audit-event")
 router.register("audit", audit.AuditTrailViewSet, basename="audit")
+router.register("data-classes", governance.DataClassViewSet, basename="data-class")
+router.register("retention-runs", governance.RetentionViewSet, basename="retention-run")
+router.register("exports", governance.ExportViewSet, basename="export")
+router.register("erasures", governance.ErasureViewSet, basename="erasure")

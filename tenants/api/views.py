@@ -22,9 +22,10 @@ from api.viewsets import ListMixin, RetrieveMixin, ScopedViewSet
 from core.errors import InvalidInput, NotFound
 from tenants import selectors
 from tenants.api import filters, serializers
+from tenants.api.governance import ErasureOutput
 from tenants.middleware import platform_view
 from tenants.models import Membership, Plan, Tenant
-from tenants.services import members, plans, tenants
+from tenants.services import erasure, members, plans, tenants
 
 
 @platform_view("tenants")
@@ -43,6 +44,7 @@ class TenantViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
         "resume": "tenants.tenant.resume",
         "close": "tenants.tenant.close",
         "set_plan": "tenants.tenant.set_plan",
+        "erase": "tenants.tenant.erase",
     }
     inputs = {
         "create": serializers.CreateTenant,
@@ -51,7 +53,9 @@ class TenantViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
         "resume": ReasonInput,
         "close": ReasonInput,
         "set_plan": serializers.SetPlan,
+        "erase": serializers.EraseTenant,
     }
+    outputs = {"erase": ErasureOutput}
 
     def rows(self) -> QuerySet[Any]:
         """The tenants in scope."""
@@ -90,6 +94,13 @@ class TenantViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
         row = self.get_object()
         given = self.read(ReasonInput)
         return self.answer(tenants.close(tenant=row, actor=self.actor, **given))
+
+    @action(detail=True, methods=["post"])
+    def erase(self, request: Request, id: str) -> Response:  # noqa: A002
+        """Erase everything that a closing tenant owns, but for what the law keeps. There is no way back."""
+        row = self.get_object()
+        given = self.read(serializers.EraseTenant)
+        return self.answer(erasure.request_tenant(tenant=row, actor=self.actor, **given))
 
     @action(detail=True, methods=["post"], url_path="set-plan")
     def set_plan(self, request: Request, id: str) -> Response:  # noqa: A002

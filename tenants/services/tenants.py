@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from access import policies
 from accounts.models import User
 from audit import services as audit
+from core import clock
 from core.actors import Actor
 from core.errors import InvalidInput, NotFound
 from core.events import announce
@@ -154,7 +155,8 @@ def _move(
             _("This cannot be done while the tenant is %(status)s.") % {"status": locked.get_status_display()}
         )
     locked.status = status
-    locked.save(update_fields=["status", "updated_at"])
+    locked.closing_at = clock.now() if status == TenantStatus.CLOSING else None
+    locked.save(update_fields=["status", "closing_at", "updated_at"])
     audit.record(
         f"tenants.tenant.{_PAST[status]}",
         actor=actor,

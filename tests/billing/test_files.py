@@ -18,10 +18,10 @@ from xml.etree import ElementTree
 import pytest
 from django.db import connection
 
+from api.streams import Streamed
 from billing.documents import invoices as documents
 from billing.documents.cells import csv_lines, harmless
 from billing.documents.sheets import xlsx
-from billing.documents.streams import Streamed
 from billing.documents.usage import COLUMNS, export
 from billing.invoicing import Line, finish
 from billing.models import Invoice

@@ -129,6 +129,7 @@ class ScriptedGateway(Gateway):
         body: dict[str, Any],
         route: str,
         resume_from: list[list[int]] | None = None,
+        origin: Any = None,
     ) -> ScriptedStream:
         """Begin the script; a continued answer must bring the tokens that were said."""
         caller.route(body["model"])

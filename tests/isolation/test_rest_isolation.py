@@ -77,6 +77,8 @@ BODIES: dict[str, Any] = {
         "action_in": "block",
     },
     "safety/disclaimers": lambda own: {"model": "m", "prefix": "Written by a machine. "},
+    "exports": lambda own: {},
+    "erasures": lambda own: {"end_user": "somebody", "reason": "asked"},
     "limits": lambda own: {"kind": "requests_per_minute", "value": 5, "key": own["key"].public_id},
     "deployments": lambda own: {"version": own["ver"].public_id, "engine": "simulated"},
     "price-plans": lambda own: {"slug": "another", "name": "Another", "currency": "CNY"},

@@ -362,13 +362,18 @@ def test_no_view_or_function_leads_past_the_walls(django_db_setup: None) -> None
             "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef"
         ).fetchall()
     assert views == []
-    # One makes a partition of a month and takes nothing but the month (core.partitions); one is a trigger's, which
-    # notes an event; one erases the events of a closed tenant that its chain says were erased (audit).
-    assert sorted(functions) == [
-        ("audit_erase_events",),
-        ("audit_note_event",),
-        ("billing_usagerecord_make_partition",),
-    ]
+    # They make or drop a partition of a month and take nothing but the month (core.partitions). Two do else: a trigger's,
+    # which notes an event, and one that erases the events of a closed tenant that its chain says were erased (audit).
+    assert {name for (name,) in functions} == {
+        "audit_erase_events",
+        "audit_note_event",
+        "billing_usagerecord_make_partition",
+        *(
+            f"inference_{table}_{verb}_partition"
+            for table in ("calllog", "calllogtext")
+            for verb in ("make", "drop")
+        ),
+    }
 
 
 def test_functions_with_the_owners_rights_have_a_fixed_path_and_are_not_for_everybody(
@@ -382,11 +387,15 @@ def test_functions_with_the_owners_rights_have_a_fixed_path_and_are_not_for_ever
             [settings.DATABASE_RUNTIME_ROLE, settings.DATABASE_PLATFORM_ROLE],
         ).fetchall()
     path = ["search_path=pg_catalog, pg_temp"]
-    assert found == [
-        ("audit_erase_events", path, False, True, False),
-        ("audit_note_event", path, False, False, False),
-        ("billing_usagerecord_make_partition", path, True, False, False),
-    ]
+    # For whom each is: the application's role, the platform's, everybody. What erases or drops is behind the platform's
+    # door alone; a trigger's is nobody's.
+    whose = {"audit_erase_events": (False, True), "audit_note_event": (False, False)}
+    assert found
+    for name, settings_of_it, is_applications, is_platforms, is_everybodys in found:
+        assert settings_of_it == path, name
+        drops = name.endswith("_drop_partition")
+        assert (is_applications, is_platforms) == whose.get(name, (not drops, drops)), name
+        assert not is_everybodys, name
 
 
 def test_row_level_security_errors_are_silent_about_what_they_hide(neighbours: Neighbours) -> None:

@@ -93,7 +93,7 @@ CHILD = """
 import os, signal, sys
 import django
 django.setup()
-from inference.services import usage
+from inference.services import intake, usage
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -110,7 +110,7 @@ for point in sys.argv[1:]:
         elif point == "before it is told":
             usage.ingest(after_commit=die)
         else:
-            usage._by_journal = die
+            intake.by_journal = die
             usage.ingest()
         os._exit(0)
     print(os.WTERMSIG(os.waitpid(child, 0)[1]), flush=True)

@@ -179,7 +179,7 @@ module.LOOK_S = 30.0
 journal = module.Journal(Path(sys.argv[1]))
 for number in range(500):
     journal.append(note("t", f"req-{number}"))
-while sum(file.read_bytes().count(b"\\n") for file in Path(sys.argv[1]).glob("*/*.log")) < 500:
+while sum(file.read_bytes().count(b"\\n") for file in Path(sys.argv[1]).glob("[!.]*/*.log")) < 500:
     time.sleep(0.01)
 print("written", flush=True)
 time.sleep(60)

@@ -228,6 +228,11 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
         "KeyState": "access.models.KeyState",
+        "OutcomeEnum": "billing.models.Outcome",
+        "CallOutcome": "inference.call_logs.models.LogOutcome",
+        "LogLevel": "inference.call_logs.models.LogLevel",
+        "WorkState": "tenants.models.WorkState",
+        "ErasureKind": "tenants.models.ErasureKind",
         "VersionState": "models_registry.models.VersionState",
         "ModelPermission": "models_registry.api.serializers.PERMISSION_CHOICES",
     },
@@ -306,6 +311,15 @@ vars().update(env.email_url("EMAIL_URL", default="consolemail://"))
 DEFAULT_FROM_EMAIL = env.str("ATRIUM_MAIL_FROM", default="atrium@localhost")
 EMAIL_TIMEOUT = 20
 
+# --- Data governance
+# Where exports of tenants' data lie; one folder that web and jobs processes see.
+EXPORTS_DIR = Path(env.str("ATRIUM_EXPORTS_DIR", default=str(ATRIUM_HOME / "exports"))).resolve()
+EXPORT_DAYS = env.int("ATRIUM_EXPORT_DAYS", default=7)
+# Days from closing a tenant to the erasure of everything that it owns.
+CLOSING_GRACE_DAYS = env.int("ATRIUM_CLOSING_GRACE_DAYS", default=30)
+
 # --- Logs
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
+# One line per request to a model on standard output, with ids, times and codes.
+LOG_CALLS = env.bool("ATRIUM_LOG_CALLS", default=True)
 LOGGING_CONFIG = None  # observability.logs configures structlog and the standard library together
