@@ -388,15 +388,15 @@ class Gateway:
                     newest = await self.client.xrevrange(EVENTS, count=1)
                     last = newest[0][0] if newest else b"0"
                     self._changed(None)  # what was missed is unknown
-                answer = await self._reading.xread({EVENTS: last}, block=5000, count=1000)
+                answer = await self._reading.read_streams({EVENTS: last}, block_ms=5000, count=1000)
             except (RedisError, OSError):
                 last = None
                 await asyncio.sleep(0.1)
                 continue
-            for _, entries in answer or ():
-                for entry_id, fields in entries:
+            for _, entries in answer:
+                for entry_id, (_, event) in entries:
                     last = entry_id
-                    tenant = msgspec.json.decode(fields[b"event"]).get("tenant_id")
+                    tenant = msgspec.json.decode(event).get("tenant_id")
                     self._changed(UUID(tenant) if tenant else None)
 
     def _changed(self, tenant_id: UUID | None) -> None:

@@ -162,6 +162,9 @@ class LinkedClient(redis.asyncio.Redis):
 
     _answer_s: float
     _exclusive: bool
+    _link: Link | None
+    _idle: list[Link]
+    _opening: asyncio.Task[Link] | None
 
     @classmethod
     def over(
@@ -171,9 +174,7 @@ class LinkedClient(redis.asyncio.Redis):
         client: LinkedClient = cls.from_pool(pool)  # type: ignore[assignment]
         client._answer_s = answer_s
         client._exclusive = exclusive
-        client._link: Link | None = None  # type: ignore[misc]
-        client._idle: list[Link] = []  # type: ignore[misc]
-        client._opening: asyncio.Future[Link] | None = None  # type: ignore[misc]
+        client._link, client._idle, client._opening = None, [], None
         return client
 
     # --- What redis-py's commands come down to
@@ -185,13 +186,12 @@ class LinkedClient(redis.asyncio.Redis):
             raise answer
         return self.answered(args[0], answer, options)
 
-    def answered(self, name: Any, answer: Any, options: dict[str, Any]) -> Any:
+    def answered(self, name: Any, answer: Any, options: Mapping[str, Any]) -> Any:
         """An answer in the form that redis-py's commands promise."""
         callback = self.response_callbacks.get(name)
         if callback is None:
             return answer
-        options.pop("keys", None)
-        return callback(answer, **options)
+        return callback(answer, **{name: value for name, value in options.items() if name != "keys"})
 
     async def ask(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         """Run commands in order, in one round trip; raw answers, errors among them. Raises RedisError."""
@@ -255,11 +255,11 @@ class LinkedClient(redis.asyncio.Redis):
     async def _shared(self) -> Link:
         """The link of all callers; whoever comes first makes it, and no caller's end keeps it from the others."""
         if self._opening is None:
-            self._opening = asyncio.ensure_future(self._new())
+            self._opening = asyncio.create_task(self._new())
             self._opening.add_done_callback(self._opened)
         return await asyncio.shield(self._opening)
 
-    def _opened(self, opening: asyncio.Future[Link]) -> None:
+    def _opened(self, opening: asyncio.Task[Link]) -> None:
         # In the very step in which it is there: who comes next must find it, or make another.
         self._opening = None
         if not opening.cancelled() and opening.exception() is None:
