@@ -362,8 +362,8 @@ def test_no_view_or_function_leads_past_the_walls(django_db_setup: None) -> None
             "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef"
         ).fetchall()
     assert views == []
-    # They make or drop a partition of a month and take nothing but the month (core.partitions). Two do else: one notes an
-    # event for a trigger, one erases the events of a closed tenant that its chain says were erased (audit).
+    # They make or drop a partition of a month and take nothing but the month (core.partitions). Two do else: one notes
+    # an event for a trigger, one erases the events of a closed tenant that its chain says were erased (audit).
     assert {name for (name,) in functions} == {
         "audit_erase_events",
         "audit_note_event",
