@@ -29,6 +29,7 @@ from inference.call_logs.recorder import Origin, process_call_logs
 from inference.gateway.callers import Caller
 from inference.gateway.errors import Rejected, unavailable
 from inference.gateway.policies import PolicyCache
+from inference.gateway.safety import Safety
 from inference.gateway.stream import Stream
 from inference.gateway.usage import note_of
 from inference.gateway.watch import Watcher
@@ -75,6 +76,7 @@ class Gateway:
         self._reading = async_client(blocking_read=True)
         self.queue = RequestQueue(self.client)
         self.admission = Admission(self.client, AsyncScripts(self.client, on_epoch=self._renew_now))
+        self.safety = Safety(self.client, self._spawn_apart)
         self._spawn_apart(self._read_events())
         self._spawn_apart(self._beat())
         self._spawn_apart(self._renew())
@@ -104,6 +106,7 @@ class Gateway:
                 log.error("gateway.task_did_not_end", task=repr(task)[:300])
         if self._launched:
             await self.admission.flush()
+            await self.safety.close()
             with contextlib.suppress(RedisError):
                 await self.client.hdel(WEBS, self.web)
                 await self.client.delete(outbox(self.web))
@@ -174,6 +177,8 @@ class Gateway:
         """
         target = caller.route(body["model"])
         require_task(target, kind)
+        origin = origin or Origin()
+        body, shield = await self.safety.pass_in(caller, target, kind, body, origin)
         bounds, body = bound(target, kind, body, await tokens.count(target, kind, body))
         ticket = self._ticket(caller, target, kind, body, route, resume_from or [])
         if deadline_ms is not None:
@@ -184,8 +189,10 @@ class Gateway:
         ticket.prompt_tokens, ticket.most_tokens = bounds.prompt_tokens, bounds.most_tokens
         ticket.tags = tags or {}
         stream = Stream(self, caller, ticket, resumable=target.engine != "openai" and not has_several(body))
-        recording = self.logs.begin(caller, kind, origin or Origin(), ticket.id)
+        recording = self.logs.begin(caller, kind, origin, ticket.id)
         stream.record(recording)
+        if shield is not None:
+            stream.guard(shield)
         self.streams[ticket.id] = stream
         try:
             await self._start_for(ticket)
@@ -337,7 +344,8 @@ class Gateway:
         delay = 0.05
         for _ in range(12):
             try:
-                replica = await self.queue.cancel(ticket.deployment, ticket.tenant, ticket.id)
+                end = f"{outcome} {code}" if outcome == "completed" else ""
+                replica = await self.queue.cancel(ticket.deployment, ticket.tenant, ticket.id, end)
                 if replica == "":
                     await self.account(note_of(stream, outcome, code))
                 return
@@ -388,6 +396,7 @@ class Gateway:
                     newest = await self.client.xrevrange(EVENTS, count=1)
                     last = newest[0][0] if newest else b"0"
                     self._changed(None)  # what was missed is unknown
+                    self.safety.source.forget(None)
                 answer = await self._reading.read_streams({EVENTS: last}, block_ms=5000, count=1000)
             except (RedisError, OSError):
                 last = None
@@ -396,7 +405,9 @@ class Gateway:
             for _, entries in answer:
                 for entry_id, (_, event) in entries:
                     last = entry_id
-                    tenant = msgspec.json.decode(event).get("tenant_id")
+                    said = msgspec.json.decode(event)
+                    tenant = said.get("tenant_id")
+                    self.safety.source.heard(said)
                     self._changed(UUID(tenant) if tenant else None)
 
     def _changed(self, tenant_id: UUID | None) -> None:

@@ -13,13 +13,17 @@ import msgspec
 from core import clock
 from inference.gateway.delivered import Delivered
 from inference.gateway.errors import Rejected
+from inference.gateway.shield import FILTERED
 from inference.queue.wire import CHUNK, DONE, FAILURE, RESULT, STARTED, Frame, Ticket
+from safety.faults import CheckerFailed
+from safety.refusals import unavailable as unchecked
 
 if TYPE_CHECKING:
     from inference.admission.client import Admitted
     from inference.call_logs.recorder import Recording
     from inference.gateway.callers import Caller
     from inference.gateway.gateway import Gateway
+    from inference.gateway.shield import Shield
 
 # What may wait for a slow reader before the request is given up, bytes.
 BUFFER_BYTES = 2 * 1024 * 1024
@@ -73,7 +77,11 @@ class Stream:
         self._news = asyncio.Event()
         self._tokens: dict[int, list[int]] = {}
         self._known: dict[int, list[int]] = {}
-        self._held: list[tuple[int, list[int]]] = []  # tokens whose text the client had already
+        self._held: list[
+            tuple[int, list[int]]
+        ] = []  # tokens whose text the client had already, or has to wait for
+        self._shield: Shield | None = None  # what the answer passes
+        self._is_whole = False  # a whole answer has passed it
 
     def enqueued(self) -> None:
         """It stands in the queue: from now on it is watched."""
@@ -86,6 +94,11 @@ class Stream:
         if recording.is_kept:
             self._delivered.hears = recording.heard.add
 
+    def guard(self, shield: Shield) -> None:
+        """Have all that the answer says pass `shield`; the call log hears what leaves."""
+        self._shield = shield
+        shield.hears, self._delivered.hears = self._delivered.hears, None
+
     @property
     def error(self) -> Rejected | None:
         """How it failed, if it did."""
@@ -93,13 +106,13 @@ class Stream:
 
     @property
     def whole_answer(self) -> bytes | None:
-        """The JSON of an answer that came whole; None of a stream, and before it has come."""
-        return self._result
+        """The JSON of an answer that came whole, as it left; None of a stream, and before that."""
+        return self._result if self._shield is None or self._is_whole else None
 
     @property
     def finish_reason(self) -> str:
         """Why the model stopped, as a streamed answer's last chunk said; "" before."""
-        return self._delivered.finish_reason
+        return (self._shield.finish_reason if self._shield else "") or self._delivered.finish_reason
 
     @property
     def request_id(self) -> str:
@@ -145,6 +158,9 @@ class Stream:
             if self._closed:
                 raise ConnectionResetError("the client has left")
             await self._wait(None)
+        if self._shield is not None and not self._is_whole:
+            self._result = await self._gateway.safety.pass_out(self, self._shield, self._result)
+            self._is_whole = True
         return self._result
 
     async def _wait(self, deadline: float | None) -> None:
@@ -226,6 +242,10 @@ class Stream:
             self._delivered.note(frame.payload)
         for index, ids in frame.tokens:
             self._tokens.setdefault(index, []).extend(ids)
+        if self._shield is not None and payload is not None:
+            if self._held and not self._resumed:
+                tokens = self._held + tokens
+            payload = self._shielded(self._shield, payload)
         self._held = tokens if payload is None else []
         if payload is None:
             return
@@ -234,10 +254,39 @@ class Stream:
             self.first_piece_at = self.last_news_at
         self._pieces.append(Piece(payload, tokens))
         self._buffered += len(payload)
-        if self._buffered > BUFFER_BYTES:
+        if self._shield is not None and self._shield.refused:
+            self._end_refused(self._shield)
+        elif self._buffered > BUFFER_BYTES:
             self.interrupt(
                 Rejected(408, "slow_reader", "The answer was not read fast enough.", kind="server_error")
             )
+
+    def _shielded(self, shield: Shield, payload: bytes) -> bytes | None:
+        """What leaves of a chunk; the request ends where a checker fails and nothing may pass unchecked (L22)."""
+        try:
+            return shield.chunk(payload)
+        except CheckerFailed as error:
+            if self._gateway.safety.may_pass(shield.guarded, error):
+                self._shield = None
+                return payload
+            self.interrupt(Rejected(503, "safety_unavailable", unchecked(shield.guarded)))
+            return None
+
+    def _end_refused(self, shield: Shield) -> None:
+        """No choice says any more: the answer ends here, and the engine need not go on."""
+        options = self.ticket.body.get("stream_options") or {}
+        if options.get("include_usage"):
+            self._pieces.append(Piece(self._usage_chunk()))
+        self.finished = True
+        self._gateway.stop(self, outcome="completed", code=FILTERED)
+        self._gateway.safety.review(self, shield)
+
+    def _usage_chunk(self) -> bytes:
+        """The chunk that says what was used, as far as it is known here."""
+        last = msgspec.json.decode(self._pieces[-1].payload)
+        given, made = self.ticket.prompt_tokens, self.completion_tokens()
+        usage = {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
+        return msgspec.json.encode({**last, "choices": [], "usage": usage})
 
     def _unseen(self, tokens: list[tuple[int, list[int]]]) -> list[tuple[int, list[int]]]:
         """Of a frame's tokens, those that no earlier attempt brought: a new one says all from the first again."""

@@ -124,9 +124,9 @@ def finish(keys: DeploymentKeys, note: UsageNote, *, now_ms: int = 0) -> Argumen
     return [keys.prefix, now_ms, note.request_id, note.prompt_tokens, note.completion_tokens]
 
 
-def cancel(keys: DeploymentKeys, request_id: str, *, now_ms: int = 0) -> Arguments:
-    """Arguments of CANCEL."""
-    return [keys.prefix, now_ms, request_id, keys.control("")]
+def cancel(keys: DeploymentKeys, request_id: str, *, end: str = "", now_ms: int = 0) -> Arguments:
+    """Arguments of CANCEL. `end`: outcome and code of the usage record; "": cancelled, because the client has left."""
+    return [keys.prefix, now_ms, request_id, keys.control(""), end]
 
 
 def requeue(keys: DeploymentKeys, ticket: Ticket, lost_replica: str, *, now_ms: int = 0) -> Arguments:

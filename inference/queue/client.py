@@ -102,10 +102,10 @@ class RequestQueue:
         """Up to `room` payloads (`wire.Ticket`) in the order of the queue; they belong to `replica` from now on."""
         return (await self.take(deployment, replica, self.next_pull(), room=room)).payloads
 
-    async def cancel(self, deployment: str, tenant: str, request_id: str) -> str | None:
+    async def cancel(self, deployment: str, tenant: str, request_id: str, end: str = "") -> str | None:
         """Stop a request: its replica's id when one was running it, "" when it was waiting, None when it is over."""
         keys = self.keys(deployment)
-        answer = await self._cancel(keys.fair, calls.cancel(keys, request_id))
+        answer = await self._cancel(keys.fair, calls.cancel(keys, request_id, end=end))
         return None if answer is None else answer.decode()
 
     async def requeue(self, ticket: Ticket, lost_replica: str) -> bool:

@@ -221,7 +221,7 @@ local function remove(id, s)
   if not waits and a.r == 0 and (ran or waited) then end_work(tenant, a) end
 end
 """
-# ARGV: prefix, now, id, prefix of the control streams.
+# ARGV: prefix, now, id, prefix of the control streams, what the replica is to write as the end of the request or "".
 # Takes a waiting request out, or tells its replica to stop. Returns the replica, '' when it was waiting, nil when gone.
 CANCEL = (
     COMMON
@@ -230,7 +230,7 @@ CANCEL = (
 local id = ARGV[3]
 local replica = call('HGET', RUNNING, id)
 if replica then
-  call('XADD', ARGV[4] .. replica, 'MAXLEN', '~', 10000, '*', 'cancel', id)
+  call('XADD', ARGV[4] .. replica, 'MAXLEN', '~', 10000, '*', 'cancel', ARGV[5] == '' and id or id .. ' ' .. ARGV[5])
   call('EXPIRE', ARGV[4] .. replica, 3600)
   return replica
 end

@@ -5,6 +5,6 @@ transformers; where that cannot be had, an upper bound.
 """
 
 from inference.tokens.bounds import PromptCount
-from inference.tokens.counting import count
+from inference.tokens.counting import count, detokenizer
 
-__all__ = ["PromptCount", "count"]
+__all__ = ["PromptCount", "count", "detokenizer"]

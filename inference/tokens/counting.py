@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,21 @@ async def count(route: Route, kind: str, body: dict[str, Any]) -> PromptCount:
             # A template may stumble over anything; the engine will say so to the client.
             log.warning("tokens.count_failed", model=route.name, exc_info=True)
     return PromptCount(bound(kind, body, context_length=route.context_length), exact=False)
+
+
+async def detokenizer(route: Route, body: dict[str, Any]) -> Callable[[list[int]], str] | None:
+    """What gives the text of the token ids in a request's prompt; None where it has none, or nobody here can tell."""
+    given = body.get("prompt", body.get("input"))
+    if not (is_token_ids(given) or (isinstance(given, list) and any(map(is_token_ids, given)))):
+        return None
+    if route.engine == "simulated":
+        return lambda ids: ""  # its ids stand for no text
+    if route.tokenizer is None:
+        return None
+    try:
+        return (await shelf.get(route.tokenizer)).written
+    except NoTokenizer:
+        return None
 
 
 def _exactly(tokens: ModelTokens, kind: str, body: dict[str, Any]) -> int:

@@ -79,6 +79,10 @@ class ModelTokens:
         (encoded,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=special)
         return len(encoded)
 
+    def written(self, ids: list[int]) -> str:
+        """The text that token ids stand for, special tokens included. An id that is none is left out."""
+        return str(self._tokenizer.decode(ids, skip_special_tokens=False))
+
     def template(self, *, with_tools: bool) -> ChatTemplate:
         """The chat template. Raises NoTokenizer where there is none to rely on."""
         name = "tool_use" if with_tools and "tool_use" in self._templates else "default"

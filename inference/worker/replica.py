@@ -384,15 +384,18 @@ class Replica:
         if order == "stop":
             self.stop()
             return
-        job = self._jobs.get(argument)
+        request_id, *end = argument.split(" ")
+        job = self._jobs.get(request_id)
         if job is None:
             # The order overtook the request on its way here.
-            self._cancelled_early[argument] = order
+            self._cancelled_early[request_id] = order
             while len(self._cancelled_early) > 10_000:
                 self._cancelled_early.pop(next(iter(self._cancelled_early)))
             return
         if order == "drop":
             job.dropped = True
+        if len(end) == 2:
+            job.outcome, job.code = end
         if job.task is not None:
             job.task.cancel()
 

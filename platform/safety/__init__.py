@@ -1,1 +1,1 @@
-"""Safety: the data that rules and verdicts are. The pipeline that runs them is not here yet."""
+"""Safety: rules, the pipeline that runs them over texts and streams, and what comes of a match."""

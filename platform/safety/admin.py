@@ -181,6 +181,7 @@ class TenantSafetyAdmin(StaffAdmin):
     actions = ("close_on_failure", "open_on_failure")
     fields = (
         *("shown_id", "tenant", "version", "draft_revision", "on_failure", "language", "refusal_message"),
+        *("plants_canaries", "spotlights"),
         *("revision", "made", "changed"),
     )
 

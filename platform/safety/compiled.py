@@ -260,14 +260,31 @@ class Guard:
         self._lanes: dict[Direction, tuple[_Lane, ...]] = {}
         self._effects: dict[tuple[int, Direction], Sequence[Effect | None]] = {}
 
-    def check(self, text: str, direction: Direction, *, untrusted: bool = False) -> Checked:
+    def looks(self, direction: Direction) -> bool:
+        """Whether any rule looks at texts that go this way."""
+        lanes = self._lanes.get(direction)
+        if lanes is None:
+            lanes = self._lanes[direction] = tuple(self._lanes_of(direction))
+        return bool(lanes) or (direction is Direction.IN and self._scores())
+
+    def _scores(self) -> bool:
+        return any(
+            effect is not None and effect.rule.kind is Kind.INJECTION
+            for number, compiled in enumerate(self._sets)
+            for effect in self._effects_of(number, compiled, Direction.IN)
+        )
+
+    def check(
+        self, text: str, direction: Direction, *, untrusted: bool = False, scored: bool = True
+    ) -> Checked:
         """Look at a whole text. Raises CheckerFailed.
 
-        `untrusted` when a tenant's person has not written it: knowledge, results of tools. A megabyte takes about a
-        second: not for an event loop.
+        Without `scored` it is not looked at for injections: a system prompt is its author's own. `untrusted` when a
+        tenant's person has not written it: knowledge, results of tools. A megabyte takes about a second: not for an
+        event loop.
         """
         transducer = self.stream(direction)
-        if direction is Direction.IN:
+        if direction is Direction.IN and scored:
             try:
                 self._score(text, transducer, untrusted=untrusted)
             except Exception as error:

@@ -33,6 +33,8 @@ class Guarded:
     disclaimers: Mapping[str, tuple[str, str]]  # model, or "" for all others → (before, after)
     language: str  # of refusals; "" is the platform's
     refusal_message: str
+    plants_canaries: bool  # into system prompts
+    spotlights: bool  # results of tools are marked as data
     approved: frozenset[tuple[str, str]]  # (direction, digest) of texts that a person let pass
 
     def guard_for(self, canaries: Sequence[str]) -> Guard | None:
@@ -53,21 +55,23 @@ class Guarded:
             return False
         return (direction.value, reviews.digest_of(self.tenant_id, text)) in self.approved
 
-    def check(self, text: str, direction: Direction, *, untrusted: bool = False) -> Checked:
-        """Check a whole text: refused for review only where nobody has approved it yet. `untrusted` as for `Guard`.
+    def check(
+        self, text: str, direction: Direction, *, untrusted: bool = False, scored: bool = True
+    ) -> Checked:
+        """Check a whole text: refused for review only where nobody has approved it yet. The rest is as for `Guard`.
 
         Raises CheckerFailed; `GuardSource.failed` says what then becomes of the request. Raises RuntimeError
         without a guard.
         """
         if self.guard is None:
             raise RuntimeError("nothing is loaded: ask is_closed first")
-        checked = self.guard.check(text, direction, untrusted=untrusted)
+        checked = self.guard.check(text, direction, untrusted=untrusted, scored=scored)
         refused = checked.refused
         if refused is None or refused.action is not Action.REVIEW or not self.is_approved(text, direction):
             return checked
-        return self._lenient().check(text, direction, untrusted=untrusted)
+        return self.lenient().check(text, direction, untrusted=untrusted, scored=scored)
 
-    def _lenient(self) -> Guard:
+    def lenient(self) -> Guard:
         """The guard with reviews recorded only. Made for each approved text that comes again."""
         from safety.compiled import Guard
 

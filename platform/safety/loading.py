@@ -61,6 +61,8 @@ class _Facts:
     on_failure: str
     language: str
     refusal_message: str
+    plants_canaries: bool
+    spotlights: bool
     wanted: dict[str, policies.Wanted]
     disclaimers: dict[str, tuple[str, str]]
     approved: frozenset[tuple[str, str]]
@@ -251,6 +253,8 @@ class GuardSource:
                 on_failure=head.on_failure,
                 language=head.language,
                 refusal_message=head.refusal_message,
+                plants_canaries=head.plants_canaries,
+                spotlights=head.spotlights,
                 wanted={
                     rule: (one, other)
                     for rule, one, other in Override.objects.values_list("rule", "action_in", "action_out")
@@ -371,6 +375,8 @@ class GuardSource:
             disclaimers={},
             language="",
             refusal_message="",
+            plants_canaries=False,
+            spotlights=False,
             approved=frozenset(),
         )
 
@@ -454,6 +460,8 @@ def _guarded(
         disclaimers=facts.disclaimers,
         language=facts.language,
         refusal_message=facts.refusal_message,
+        plants_canaries=facts.plants_canaries,
+        spotlights=facts.spotlights,
         approved=facts.approved,
     )
 

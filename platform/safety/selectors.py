@@ -144,6 +144,8 @@ def overview(tenant_id: UUID) -> dict[str, Any]:
         "on_failure": head.on_failure,
         "language": head.language,
         "refusal_message": head.refusal_message,
+        "plants_canaries": head.plants_canaries,
+        "spotlights": head.spotlights,
         "revision": head.revision,
     }
 

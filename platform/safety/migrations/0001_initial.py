@@ -357,6 +357,8 @@ class Migration(migrations.Migration):
                 ('on_failure', models.CharField(choices=[('close', 'Refuse requests'), ('open', 'Let requests through unchecked')], default='close', max_length=8, verbose_name='when rules cannot be checked')),
                 ('language', models.CharField(blank=True, help_text="Empty: the platform's.", max_length=16, verbose_name='language of refusals')),
                 ('refusal_message', models.CharField(blank=True, help_text="Empty: the platform's.", max_length=500, verbose_name='sentence of refusals')),
+                ('plants_canaries', models.BooleanField(default=False, help_text='A secret token is added to system prompts; an answer that shows it gives the prompt away.', verbose_name='tokens in system prompts')),
+                ('spotlights', models.BooleanField(default=False, help_text='What tools return is put between delimiters, and the model told not to take orders from it.', verbose_name='results of tools marked as data')),
                 ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
             ],
             options={

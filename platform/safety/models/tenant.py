@@ -27,6 +27,21 @@ class TenantSafety(TenantOwned, Revised):
         _("sentence of refusals"), max_length=500, blank=True, help_text=_("Empty: the platform's.")
     )
 
+    plants_canaries = models.BooleanField(
+        _("tokens in system prompts"),
+        default=False,
+        help_text=_(
+            "A secret token is added to system prompts; an answer that shows it gives the prompt away."
+        ),
+    )
+    spotlights = models.BooleanField(
+        _("results of tools marked as data"),
+        default=False,
+        help_text=_(
+            "What tools return is put between delimiters, and the model told not to take orders from it."
+        ),
+    )
+
     class Meta(TenantOwned.Meta):
         verbose_name = _("safety settings")
         verbose_name_plural = _("safety settings")

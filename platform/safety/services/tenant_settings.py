@@ -26,14 +26,15 @@ MAX_DISCLAIMERS = 200
 
 @transaction.atomic
 def change(*, tenant_id: UUID, actor: Actor, revision: int | None = None, **fields: Any) -> TenantSafety:
-    """What refusals say, and in which language. Raises NotAllowed, InvalidInput, Outdated."""
+    """What refusals say, in which language, and what is done to prompts. Raises NotAllowed, InvalidInput, Outdated."""
     access.require(actor, "safety.settings.change")
     head: TenantSafety = locked_head(Owner(tenant_id))
     require_revision(head, revision)
-    names = ("language", "refusal_message")
+    names = ("language", "refusal_message", "plants_canaries", "spotlights")
     before = {name: getattr(head, name) for name in names}
     for name in names:
-        setattr(head, name, fields.get(name, before[name]).strip())
+        value = fields.get(name, before[name])
+        setattr(head, name, value.strip() if isinstance(value, str) else value)
     if head.language and head.language not in dict(settings.LANGUAGES):
         raise InvalidInput(_("The platform does not speak this language."), field="language")
     clean(head)

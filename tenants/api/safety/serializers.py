@@ -347,14 +347,23 @@ class SafetyOutput(OutputSerializer):
     on_failure = serializers.ChoiceField(OnFailure.choices)
     language = serializers.CharField()
     refusal_message = serializers.CharField()
+    plants_canaries = serializers.BooleanField()
+    spotlights = serializers.BooleanField()
     revision = serializers.IntegerField()
 
 
 class ChangeSettings(InputSerializer):
-    """What refusals say."""
+    """What refusals say, and what is done to prompts."""
 
     language = serializers.CharField(max_length=16, required=False, allow_blank=True)
     refusal_message = serializers.CharField(max_length=500, required=False, allow_blank=True)
+    plants_canaries = serializers.BooleanField(
+        required=False,
+        help_text=_("Add a secret token to system prompts; answers that show it are withheld."),
+    )
+    spotlights = serializers.BooleanField(
+        required=False, help_text=_("Mark what tools return as data for the model.")
+    )
     revision = serializers.IntegerField(min_value=1, help_text=_REVISION)
 
 

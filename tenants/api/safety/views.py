@@ -47,7 +47,7 @@ class SafetyViewSet(BenchViews):
 
     @action(detail=False, methods=["patch"], url_path="settings")
     def change_settings(self, request: Request) -> Response:
-        """What refusals say, and in which language."""
+        """What refusals say, in which language, and what is done to prompts."""
         given = self.read(serializers.ChangeSettings)
         tenant_settings.change(tenant_id=self.tenant_id, actor=self.actor, **given)
         return self._shown()
