@@ -7,6 +7,7 @@ changes leaves as it came. After a refusal nothing of that choice leaves any mor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -21,6 +22,9 @@ FILTERED = "content_filter"
 _TEXTS = ("content", "reasoning", "reasoning_content", "refusal")
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+# A string in JSON, the last one perhaps not to its end; and the half of an escape that it may end with.
+_LITERAL = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?$)', re.DOTALL)
+_PARTIAL = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?$")
 # Of one answer; what is found beyond is counted and not listed.
 MOST_VERDICTS = 200
 # Of a refused answer, characters that are kept for the person who reviews it.
@@ -102,31 +106,30 @@ class _Arguments:
         self._done = True
         if not self._escaped:
             return self._text.finish()
-        try:
-            value = msgspec.json.decode(self._raw)
-        except msgspec.DecodeError:  # cut off by a limit
-            value = _unescaped(self._raw)
-        made = self._checked(value)
+        whole = _LITERAL.sub(self._literal, self._raw)
         if self._choice.refused is not None:
             return ""
-        whole = self._raw if made == value else (made if isinstance(made, str) else _encode(made).decode())
         if whole.startswith(self._sent):
             return whole[len(self._sent) :]
         # What left already does not fit what may be said: nothing more leaves.
         self._choice.refused = self._choice.last
         return ""
 
-    def _checked(self, value: Any) -> Any:
+    def _literal(self, match: re.Match[str]) -> str:
+        """A string of the JSON as it may leave: as it was written, where nothing of it changes."""
+        written = match[0]
         if self._choice.refused is not None:
-            return value
-        if isinstance(value, str):
-            text = _Text(self._shield, self._choice, self._part)
-            return text.feed(value) + text.finish()
-        if isinstance(value, dict):
-            return {self._checked(name): self._checked(item) for name, item in value.items()}
-        if isinstance(value, list):
-            return [self._checked(item) for item in value]
-        return value
+            return written
+        ends = written.endswith('"') and len(written) > 1
+        try:
+            value = msgspec.json.decode(written if ends else _PARTIAL.sub("", written) + '"')
+        except msgspec.DecodeError:  # no JSON: looked at as it stands
+            value = written
+        text = _Text(self._shield, self._choice, self._part)
+        made = text.feed(value) + text.finish()
+        if made == value:
+            return written
+        return _encode(made).decode() if ends else _encode(made).decode()[:-1]
 
 
 class _Choice:
@@ -425,13 +428,3 @@ def _append_arguments(texts: dict[str, Any], place: int, rest: str) -> None:
             function["arguments"] = (function.get("arguments") or "") + rest
             return
     calls.append({"index": place, "function": {"arguments": rest}})
-
-
-def _unescaped(raw: str) -> str:
-    """JSON that is not complete, as it would be read: good enough to look at."""
-    for end in ('"', '"}', '"]}', "}", "", "]}"):
-        try:
-            return str(msgspec.json.decode((raw + end).encode()))
-        except (msgspec.DecodeError, UnicodeEncodeError):
-            continue
-    return raw.encode("utf-8", "replace").decode("unicode_escape", "replace")

@@ -44,7 +44,8 @@ FOREIGN: Final = 32  # a letter of such a script that looks like no Latin one
 MAX_VISIBLE: Final = 16
 MAX_HIDDEN: Final = 256
 
-_LINES: Final = frozenset("\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029")
+# A line may end anywhere in a phrase: its end is a blank. The ends of pages and paragraphs are not.
+_LINES: Final = frozenset("\x0b\x0c\x1c\x1d\x1e\u2029")
 _BLANK_LETTERS: Final = frozenset("\u3164\uffa0\u2800")  # letters by category, blank to the eye
 _HIDDEN_LETTERS: Final = frozenset("\u115f\u1160\u034f\u17b4\u17b5\u180b\u180c\u180d\u180f\u0640")
 # Marks that are put on a letter and leave it readable. Vowel signs of Indic and other scripts are not among them.

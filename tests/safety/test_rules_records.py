@@ -296,7 +296,7 @@ def test_any_batches_in_any_number_of_deliveries_add_up(
 @pytest.mark.usefixtures("stream")
 def test_a_web_process_sends_what_it_counted_once_valkey_answers(acme: Tenant) -> None:
     async def work() -> None:
-        client = async_client(max_connections=2)
+        client = async_client()
         failing = [RedisConnectionError("away"), RedisConnectionError("away")]
         real = client.xadd
 

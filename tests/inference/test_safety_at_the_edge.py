@@ -1,0 +1,286 @@
+"""Every route to a model passes the tenant's rules, in and out; what they say is counted, told and recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from core.actors import system
+from core.scoping import tenant_scope
+from core.valkey import sync_client
+from inference.gateway import gateway
+from inference.queue.keys import CALL_LOGS
+from safety.models import Review
+from safety.owners import Owner
+from safety.services import hits, reviews, rules, tenant_settings, versions
+from safety.stream import Transducer
+from tenants.models import Tenant
+from tests.factories.models_registry import DeploymentFactory, ModelFactory, ModelVersionFactory
+from tests.inference.edge import BODY, MODEL, Edge, Served, events, text_of
+
+MACHINE = system("tests")
+PHRASE = "purple thunder"
+ANSWER = f"The weather report says {PHRASE} comes tonight. Take an umbrella with you. "
+
+
+def publish(
+    tenant: Tenant, *, word: str = PHRASE, action_in: str = "block", action_out: str = "block"
+) -> None:
+    """Put one rule of words in force for a tenant."""
+    with tenant_scope(tenant.pk):
+        owner = Owner(tenant.pk)
+        rules.create(
+            owner=owner, actor=MACHINE, name=word, kind="terms", category="weather", terms=[word],
+            action_in=action_in, action_out=action_out,
+        )  # fmt: skip
+        versions.publish(owner=owner, actor=MACHINE)
+
+
+@pytest.fixture
+def served(transactional_db: None) -> Served:
+    """As elsewhere, and Acme blocks a phrase."""
+    made = Served.create()
+    publish(made.acme)
+    return made
+
+
+def ask(content: str = "hello", **extra: Any) -> dict[str, Any]:
+    return {**BODY, "messages": [{"role": "user", "content": content}], **extra}
+
+
+async def test_a_phrase_in_a_request_is_refused_on_every_route(edge: Edge) -> None:
+    await edge.start_replica("rep-a")
+    bodies = {
+        "/v1/chat/completions": ask(f"say {PHRASE}"),
+        "/v1/completions": {"model": MODEL, "prompt": f"say {PHRASE}"},
+    }
+    async with edge.http() as http, edge.http("globex") as other:
+        for path, body in bodies.items():
+            for stream in (False, True):
+                for prefix in ("", "/t/acme"):
+                    answer = await http.post(prefix + path, json={**body, "stream": stream})
+                    assert answer.status_code == 400, (path, stream)
+                    error = answer.json()["error"]
+                    assert (error["code"], error["type"]) == ("content_filter", "invalid_request_error")
+                    assert error["param"] in ("messages[0].content", "prompt")
+                    assert PHRASE not in error["message"]
+            clean = json.loads(json.dumps(body).replace("thunder", "weather"))
+            assert (await http.post(path, json=clean)).status_code == 200
+            assert (await other.post(path, json=body)).status_code == 200, (
+                "another tenant's rules are its own"
+            )
+    assert gateway().streams == {}
+
+
+async def test_embeddings_pass_the_rules_too(edge: Edge, served: Served) -> None:
+    def embedder() -> Any:
+        model = ModelFactory(tenant=None, name="embed", visibility="public", task="embedding")
+        return DeploymentFactory(
+            tenant=None, version=ModelVersionFactory(tenant=None, model=model), name="embed"
+        )
+
+    served.deployment = await asyncio.to_thread(embedder)
+    await edge.start_replica("rep-e")
+    async with edge.http() as http:
+        refused = await http.post("/v1/embeddings", json={"model": "embed", "input": ["fine", PHRASE]})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "input[1]")
+        assert (
+            await http.post("/v1/embeddings", json={"model": "embed", "input": ["fine"]})
+        ).status_code == 200
+
+
+async def test_of_a_streamed_answer_nothing_of_the_phrase_leaves(edge: Edge) -> None:
+    await edge.start_replica("rep-a", text=ANSWER, tokens=64)
+    options = {"stream": True, "stream_options": {"include_usage": True}, "max_tokens": 64}
+    async with edge.http() as http, edge.http("globex") as other:
+        answer = await http.post("/v1/chat/completions", json=ask(**options))
+        chunks = events(answer.text)
+        plain = events((await other.post("/v1/chat/completions", json=ask(**options))).text)
+        legacy = events(
+            (await http.post("/v1/completions", json={"model": MODEL, "prompt": "x", **options})).text
+        )
+    assert PHRASE in text_of(plain), "the control"
+    assert text_of(chunks) == text_of(plain)[: text_of(plain).index(PHRASE)]
+    last = [choice for chunk in chunks[:-1] for choice in chunk["choices"]][-1]
+    assert last["finish_reason"] == "content_filter"
+    assert last["delta"]["refusal"]
+    assert chunks[-1] == "[DONE]"
+    assert chunks[-2]["usage"]["completion_tokens"] > 0
+    said = "".join(choice["text"] for chunk in legacy[:-1] for choice in chunk["choices"])
+    assert "thunder" not in said
+    usage = await edge.usage(answer.headers["x-request-id"])
+    assert (usage["outcome"], usage["error_code"]) == ("completed", "content_filter")
+    assert usage["completion_tokens"] < 64, "the engine did not go on"
+
+
+async def test_of_a_whole_answer_nothing_of_the_phrase_leaves(edge: Edge) -> None:
+    await edge.start_replica("rep-a", text=ANSWER, tokens=64)
+    async with edge.http() as http, edge.http("globex") as other:
+        answer = (await http.post("/v1/chat/completions", json=ask(max_tokens=64, n=2))).json()
+        legacy = (
+            await http.post("/v1/completions", json={"model": MODEL, "prompt": "x", "max_tokens": 64})
+        ).json()
+        plain = (await other.post("/v1/chat/completions", json=ask(max_tokens=64))).json()
+    assert PHRASE in plain["choices"][0]["message"]["content"]
+    for choice in answer["choices"]:
+        assert choice["finish_reason"] == "content_filter"
+        assert PHRASE not in json.dumps(choice)
+    assert legacy["choices"][0]["finish_reason"] == "content_filter"
+    assert "thunder" not in legacy["choices"][0]["text"]
+    assert answer["usage"]["completion_tokens"] == 128
+
+
+async def test_without_the_guard_the_phrase_would_pass(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What every test above rests on: with the guard out of the way they would fail."""
+    from safety.stream import Checked
+
+    monkeypatch.setattr(Transducer, "feed", lambda self, piece: Checked(piece, (), None))
+    monkeypatch.setattr(Transducer, "finish", lambda self: Checked("", (), None))
+    await edge.start_replica("rep-a", text=ANSWER, tokens=64)
+    async with edge.http() as http:
+        answer = await http.post("/v1/chat/completions", json=ask(PHRASE, max_tokens=64))
+    assert PHRASE in answer.json()["choices"][0]["message"]["content"]
+
+
+async def test_a_rule_that_is_published_holds_for_the_next_request(edge: Edge) -> None:
+    await edge.start_replica("rep-a")
+    async with edge.http("globex") as http:
+        assert (await http.post("/v1/chat/completions", json=ask("tangerine"))).status_code == 200
+        await asyncio.to_thread(publish, edge.served.globex, word="tangerine")
+        for _ in range(100):
+            if (await http.post("/v1/chat/completions", json=ask("tangerine"))).status_code == 400:
+                break
+            await asyncio.sleep(0.02)
+        else:
+            raise AssertionError("the rule is not in force")
+
+
+async def test_verdicts_are_counted_and_stand_in_the_call_log(edge: Edge) -> None:
+    await edge.start_replica("rep-a")
+    async with edge.http() as http:
+        refused = await http.post("/v1/chat/completions", json=ask(PHRASE))
+    await gateway().safety.hits.close()
+    assert gateway().logs.settle()
+    await asyncio.to_thread(hits.ingest)
+
+    def counted() -> list[tuple[str, int]]:
+        from safety.models import HitCount
+
+        with tenant_scope(edge.served.acme.pk):
+            return list(HitCount.objects.values_list("action", "count"))
+
+    assert await asyncio.to_thread(counted) == [("block", 1)]
+    entries: Any = await edge.valkey.xrange(CALL_LOGS)
+    noted = b"".join(fields[b"r"] for _, fields in entries)
+    assert refused.headers["x-request-id"].encode() in noted
+    assert b"blocked" in noted
+
+
+async def test_what_waits_for_a_person_passes_once_approved(edge: Edge) -> None:
+    await asyncio.to_thread(
+        publish, edge.served.globex, word="tangerine", action_in="review", action_out="off"
+    )
+    await edge.start_replica("rep-a")
+
+    def waiting() -> list[Review]:
+        with tenant_scope(edge.served.globex.pk):
+            return list(Review.objects.all())
+
+    def approve(review: Review) -> None:
+        with tenant_scope(edge.served.globex.pk):
+            reviews.approve(review=review, actor=MACHINE, reason="harmless fruit")
+
+    async with edge.http("globex") as http:
+        refused = await http.post("/v1/chat/completions", json=ask("a tangerine"))
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "content_filter")
+        for _ in range(100):
+            if found := await asyncio.to_thread(waiting):
+                break
+            await asyncio.sleep(0.02)
+        await asyncio.to_thread(approve, found[0])
+        for _ in range(100):
+            if (await http.post("/v1/chat/completions", json=ask("a tangerine"))).status_code == 200:
+                break
+            await asyncio.sleep(0.02)
+        else:
+            raise AssertionError("the approval is not in force")
+        assert (
+            await http.post("/v1/chat/completions", json=ask("two tangerines, a tangerine"))
+        ).status_code == 400
+
+
+async def test_a_broken_checker_closes_the_door_unless_the_tenant_wants_it_open(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    def open_door() -> None:
+        with tenant_scope(edge.served.acme.pk):
+            tenant_settings.set_on_failure(
+                tenant_id=edge.served.acme.pk, actor=MACHINE, on_failure="open", reason="a demonstration"
+            )
+
+    await edge.start_replica("rep-a", text=ANSWER, tokens=64)
+    for key in sync_client().scan_iter("atrium:*safety:incident:*"):
+        sync_client().delete(key)
+    async with edge.http() as http:
+        assert (await http.post("/v1/chat/completions", json=ask())).status_code == 200
+        monkeypatch.setattr(Transducer, "_run", broken)
+        closed = await http.post("/v1/chat/completions", json=ask())
+        assert (closed.status_code, closed.json()["error"]["code"]) == (503, "safety_unavailable")
+        await asyncio.to_thread(open_door)
+        for _ in range(100):
+            passing = await http.post("/v1/chat/completions", json=ask(max_tokens=64))
+            if passing.status_code == 200:
+                break
+            await asyncio.sleep(0.02)
+    assert PHRASE in passing.json()["choices"][0]["message"]["content"]
+
+
+async def test_a_disclaimer_stands_around_answers(edge: Edge) -> None:
+    def disclaim() -> None:
+        with tenant_scope(edge.served.globex.pk):
+            tenant_settings.add_disclaimer(
+                tenant_id=edge.served.globex.pk,
+                actor=MACHINE,
+                model=MODEL,
+                prefix="Machine: ",
+                suffix=" (end)",
+            )
+
+    await asyncio.to_thread(disclaim)
+    await edge.start_replica("rep-a", tokens=4)
+    async with edge.http("globex") as http:
+        whole = (await http.post("/v1/chat/completions", json=ask())).json()["choices"][0]["message"][
+            "content"
+        ]
+        streamed = text_of(events((await http.post("/v1/chat/completions", json=ask(stream=True))).text))
+    assert whole == streamed
+    assert whole.startswith("Machine: ")
+    assert whole.endswith(" (end)")
+
+
+async def test_a_refusal_speaks_the_tenants_language(edge: Edge) -> None:
+    def speak(**fields: str) -> None:
+        with tenant_scope(edge.served.acme.pk):
+            tenant_settings.change(tenant_id=edge.served.acme.pk, actor=MACHINE, **fields)
+
+    await edge.start_replica("rep-a")
+    sentences = []
+    async with edge.http() as http:
+        for fields in ({"language": "zh-hans"}, {"refusal_message": "Not here."}):
+            before = sentences[-1] if sentences else ""
+            await asyncio.to_thread(lambda given=fields: speak(**given))
+            for _ in range(100):
+                refused = await http.post("/v1/chat/completions", json=ask(PHRASE))
+                sentence = refused.json()["error"]["message"]
+                if sentence != before and (sentences or any(letter >= "\u4e00" for letter in sentence)):
+                    break
+                await asyncio.sleep(0.02)
+            sentences.append(sentence)
+    assert any("\u4e00" <= letter <= "\u9fff" for letter in sentences[0])
+    assert sentences[1] == "Not here."
