@@ -1,4 +1,7 @@
-"""Where redaction plugs in: `safety.pii.redact` once it is there, and until then the rules of this module.
+"""What masks summaries and texts before they are stored: the recognisers of `safety.pii`, then rules of this module.
+
+The recognisers check digits and look at words nearby, so that they can be used on what goes to a model. A log may mask
+more: what only looks like a number of a person goes too.
 
 SECURITY: a summary is never stored unredacted. A redactor that fails withholds the text.
 """
@@ -7,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from importlib import import_module
 from traceback import extract_tb
 
 import structlog
+
+from safety import pii
 
 log = structlog.get_logger(__name__)
 
@@ -30,21 +34,26 @@ _OWN: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("EMAIL", re.compile(r"(?<![\w.+\-])[\w.+\-]{1,200}@[\w\-]{1,63}(?:\.[\w\-]{1,63}){1,8}")),
     ("IBAN", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b")),
     ("IP", re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])")),
-    ("ID_CARD", re.compile(r"(?<!\d)\d{17}[\dXx](?!\d)")),
+    ("CN_ID", re.compile(r"(?<!\d)\d{17}[\dXx](?!\d)")),
     ("CARD", re.compile(r"(?<!\d)\d(?:[ \-]?\d){12,18}(?!\d)")),
     ("PHONE", re.compile(r"(?<![\d.])\+?\(?\d(?:[ \-()]{0,2}\d){6,14}(?![\d.])")),
 )
 # Masked whatever a tenant's policy says.
 ALWAYS = frozenset({"PRIVATE_KEY", "API_KEY"})
+# What a policy may name: labels, and entities as safety rules name them.
+KINDS = frozenset(
+    {name for name, _ in _OWN} | {*pii.RECOGNISERS} | {one.label for one in pii.RECOGNISERS.values()}
+)
 
 
 # What a text must hold for a kind to be looked for at all: most texts cost a fraction of what they would.
-_DIGITS = frozenset({"IBAN", "IP", "ID_CARD", "CARD", "PHONE"})
+_DIGITS = frozenset({"IBAN", "IP", "CN_ID", "CARD", "PHONE"})
 _THREE_DIGITS = re.compile(r"\d[\d .()+\-]{2,}")
 
 
 def _own(text: str, kept: frozenset[str]) -> str:
     """Formats of personal data and credentials, masked as [KIND]. Rather too much than too little."""
+    kept = kept | {one.label for name, one in pii.RECOGNISERS.items() if name in kept}
     has_digits = _THREE_DIGITS.search(text) is not None
     for entity, pattern in _OWN:
         if (
@@ -57,32 +66,24 @@ def _own(text: str, kept: frozenset[str]) -> str:
     return text
 
 
-_redact: Redact | None = None
+def _both(text: str, kept: frozenset[str]) -> str:
+    """The recognisers, and after them our own rules: what one misses the other may see."""
+    return _own(pii.redact(text, kept), kept)
+
+
+_redact: Redact = _both
 
 
 def use(function: Redact | None) -> None:
-    """Let summaries and texts pass `function` from now on; None goes back to what is found by itself."""
+    """Let summaries and texts pass `function` from now on; None goes back to the usual one."""
     global _redact
-    _redact = function
-
-
-def _found() -> Redact:
-    """`safety.pii.redact`, and after it our own rules: what one misses the other may see."""
-    try:
-        pii = import_module("safety.pii")
-    except ImportError:
-        return _own
-    given = getattr(pii, "redact", None)
-    return _own if given is None else lambda text, kept: _own(str(given(text, kept)), kept)
+    _redact = function or _both
 
 
 def redact(text: str, kept: frozenset[str] = frozenset()) -> str:
     """`text` with personal data and credentials masked, those kinds left that `kept` names. Never raises."""
-    global _redact
     if not text:
         return ""
-    if _redact is None:
-        _redact = _found()
     try:
         return _redact(text, kept - ALWAYS)
     except Exception as error:

@@ -16,6 +16,7 @@ from core.events import announce
 from core.scoping import current_tenant_id
 from inference.call_logs import data_keys, selectors
 from inference.call_logs.models import MAX_RETENTION_DAYS, CallLog, DataKey, LogLevel, LogPolicy
+from inference.call_logs.redaction import KINDS
 from inference.call_logs.wire import FullText, decode_text
 
 MOST_ENTITIES = 64
@@ -70,8 +71,9 @@ def _check(
         message = _("Give a number of days from 1 to %(most)d.") % {"most": MAX_RETENTION_DAYS}
         raise InvalidInput(message, field="retention_days")
     for entity in entities or ():
-        if not (0 < len(entity) <= 64 and entity.replace("_", "").isalnum() and entity.isascii()):
-            raise InvalidInput(_("An entity is a word such as EMAIL."), field="kept_entities")
+        if entity not in KINDS:
+            message = _("Name kinds of personal data out of these: %(kinds)s.")
+            raise InvalidInput(message % {"kinds": ", ".join(sorted(KINDS))}, field="kept_entities")
     if entities is not None and len(entities) > MOST_ENTITIES:
         raise InvalidInput(_("Too many entities."), field="kept_entities")
 

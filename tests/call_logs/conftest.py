@@ -10,7 +10,6 @@ import pytest
 from core.scoping import platform_scope
 from core.valkey import sync_client
 from inference import tasks
-from inference.call_logs import redaction
 from inference.call_logs.recorder import process_call_logs
 from inference.models import CallLog
 from inference.queue.keys import CALL_LOGS, USAGE
@@ -22,9 +21,7 @@ __all__ = ["edge", "served"]
 @pytest.fixture(autouse=True)
 def _empty_streams() -> Iterator[None]:
     sync_client().delete(USAGE, CALL_LOGS)
-    redaction.use(redaction._own)
     yield
-    redaction.use(None)
     sync_client().delete(USAGE, CALL_LOGS)
 
 
