@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from django.db import connection
 from django.utils.translation import gettext_lazy as _
 
 from core.governance import (
@@ -28,6 +29,7 @@ from inference.queue.wire import decode_ticket
 from inference.services.intake import WRITTEN_TTL_S
 from inference.services.usage import REFUSED
 from models_registry.models import Deployment
+from safety.models import Review
 
 PAGE = 200
 
@@ -111,11 +113,23 @@ def destroy_keys(tenant_id: UUID) -> Counts:
 
 
 def forget_end_user(tenant_id: UUID, end_user: str) -> Counts:
-    """Logs of one end user, stored and on their way."""
+    """Logs of one end user, stored and on their way, and what safety rules held of their requests."""
     return {
+        Review._meta.db_table: _delete_reviews(tenant_id, end_user),
         CALL_LOGS: _drop_notes(_is_of(tenant_id, end_user)),
         CallLog._meta.db_table: delete_rows(CallLog, tenant_id, column="end_user", value=end_user),
     }
+
+
+def _delete_reviews(tenant_id: UUID, end_user: str) -> int:
+    """Reviews know requests and no end users: by the logs, so before these go."""
+    with platform_scope("governance.erase"), connection.cursor() as cursor:
+        cursor.execute(
+            f"DELETE FROM {Review._meta.db_table} WHERE tenant_id = %s AND request_id IN"  # noqa: S608
+            f" (SELECT request_id FROM {CallLog._meta.db_table} WHERE tenant_id = %s AND end_user = %s)",
+            [tenant_id, tenant_id, end_user],
+        )
+        return int(cursor.rowcount)
 
 
 def forget_texts_of_end_user(tenant_id: UUID, end_user: str) -> Counts:

@@ -62,7 +62,8 @@ class DataClass:
     `files` what it is called on disk.
 
     On closing a tenant its rows are deleted, unless `kept` says why they stay; `erase` does what rows alone do not
-    (it runs before them), and with `kept` is what happens instead. `exported` false: secrets and plumbing.
+    (it runs before them), and with `kept` is what happens instead. `erase_last` takes rows away by itself, once
+    everything else has gone. `exported` false: secrets and plumbing.
     """
 
     name: str
@@ -76,6 +77,7 @@ class DataClass:
     exported: bool = True
     secret_fields: frozenset[str] = frozenset()  # of its models; never exported
     erase: Callable[[UUID], Counts] | None = None
+    erase_last: Callable[[UUID], Counts] | None = None
     erase_end_user: Callable[[UUID, str], Counts] | None = None
     retain: Retention | None = None
     # Files of the export beside the models' rows: name and contents, piece by piece.
@@ -104,8 +106,16 @@ def model_of(label: str) -> type[models.Model]:
 
 
 def erasable_models() -> list[type[models.Model]]:
-    """Models whose rows are deleted when a tenant is closed, those that point to others first."""
-    found = [model_of(label) for each in _catalogue.values() if not each.kept for label in each.models]
+    """Models whose rows are deleted when a tenant is closed, those that point to others first.
+
+    Without those that stay, and without those that `erase_last` takes away.
+    """
+    found = [
+        model_of(label)
+        for each in _catalogue.values()
+        if not each.kept and each.erase_last is None
+        for label in each.models
+    ]
     ordered: list[type[models.Model]] = []
     while found:
         free = [model for model in found if not any(_points_to(other, model) for other in found)]

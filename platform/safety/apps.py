@@ -9,3 +9,9 @@ class SafetyConfig(AppConfig):
 
     name = "safety"
     verbose_name = _("Safety")
+
+    def ready(self) -> None:
+        """Say what data there is."""
+        from safety.governance import declare
+
+        declare()

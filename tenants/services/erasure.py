@@ -131,7 +131,7 @@ def _erase_end_user(erasure: Erasure) -> None:
 
 
 def _erase_tenant(erasure: Erasure) -> None:
-    """Twice: what was on its way while the first round ran is gone after the second."""
+    """Twice: what was on its way while the first round ran is gone after the second. The audit trail at the end."""
     for _round in range(2):
         for name, each in governance.catalogue().items():
             if each.erase is not None:
@@ -142,6 +142,9 @@ def _erase_tenant(erasure: Erasure) -> None:
         for model in governance.erasable_models():
             gone = governance.delete_rows(model, erasure.tenant_id)
             _count(erasure, classes[model._meta.label], {model._meta.db_table: gone})
+    for name, each in governance.catalogue().items():
+        if each.erase_last is not None:
+            _count(erasure, name, each.erase_last(erasure.tenant_id))
 
 
 def _count(erasure: Erasure, name: str, counts: governance.Counts) -> None:
@@ -164,16 +167,30 @@ def _finish(erasure: Erasure) -> Erasure:
         erasure.digest = hashlib.sha256(_canonical(certificate(erasure))).hexdigest()
         erasure.signature = _signature(erasure)
         erasure.save()
-        audit.record(
-            "tenants.tenant.erased" if erasure.kind == ErasureKind.TENANT else "tenants.end_user.erased",
-            actor=system("erasure"),
-            target=erasure,
-            tenant_id=erasure.tenant_id,
-            after={"sha256": erasure.digest, "removed": erasure.removed},
-        )
+        _tell(erasure)
         announce("tenant", tenant_id=erasure.tenant_id)
     log.info("erasure.done", erasure_id=str(erasure.pk), kind=erasure.kind)
     return erasure
+
+
+def _tell(erasure: Erasure) -> None:
+    """Into the tenant's trail; the end of a tenant into the platform's, since its own has ended."""
+    after = {"sha256": erasure.digest, "removed": erasure.removed}
+    if erasure.kind == ErasureKind.TENANT:
+        after = {
+            "tenant": public_id(Tenant.id_prefix, erasure.tenant_id),
+            "erasure": erasure.public_id,
+            **after,
+        }
+        audit.record("tenants.tenant.erased", actor=system("erasure"), after=after)
+    else:
+        audit.record(
+            "tenants.end_user.erased",
+            actor=system("erasure"),
+            target=erasure,
+            tenant_id=erasure.tenant_id,
+            after=after,
+        )
 
 
 def _leave_a_stone(tenant_id: UUID) -> None:

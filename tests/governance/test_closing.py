@@ -14,12 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 from django.test import Client
 
+from audit.models import AuditEvent
+from audit.services import checkpoints, sealing, verification
+from audit.services.verification import Verified
 from billing.models import UsageRecord
 from core import governance
 from core.actors import system
 from core.checks import WALLED, own_models
+from core.errors import Conflict
 from core.scoping import platform_scope, tenant_scope
 from core.threads import in_thread
 from core.valkey import sync_client
@@ -32,14 +37,27 @@ from inference.queue import journal
 from inference.queue.journal import process_journal
 from inference.queue.keys import CALL_LOGS, USAGE
 from inference.queue.wire import encode_usage
+from safety import terms
+from safety.services import hits
+from safety.spec import Action, Direction, Kind, Severity, Verdict
 from tenants.models import Erasure, Tenant, TenantStatus
 from tenants.services import erasure, exports, tenants
 from tests.api.client import REST
 from tests.call_logs.conftest import bring_in
 from tests.factories.accounts import UserFactory
+from tests.factories.audit import AuditEventFactory
 from tests.factories.base import factory_of
 from tests.factories.billing import UsageRecordFactory
 from tests.factories.inference import ChatMessageFactory, ChatSessionFactory
+from tests.factories.safety import (
+    HitCountFactory,
+    OverrideFactory,
+    ReviewFactory,
+    RuleFactory,
+    RuleSetVersionFactory,
+    TenantSafetyFactory,
+    WordListFactory,
+)
 from tests.factories.tenants import MembershipFactory, TenantFactory
 from tests.governance import stores
 from tests.inference.edge import BODY, Edge
@@ -56,16 +74,20 @@ def _nothing_stays(settings: Any) -> Iterator[None]:
     """A test that fails leaves nothing for the next to find."""
     yield
     shutil.rmtree(Path(settings.ATRIUM_HOME) / "models" / NAME, ignore_errors=True)
-    governance.delete_keys(sync_client(), ["atrium:adm:*", "atrium:usage:refused", "atrium:{*}:chat:*"])
+    governance.delete_keys(
+        sync_client(), ["atrium:adm:*", "atrium:usage:refused", "atrium:{*}:chat:*", hits.STREAM]
+    )
 
 
-# Where names of a closed tenant may stay: the audit trail and the books. Rows there are ids, amounts and such names.
+# Where names of a closed tenant may stay: the books. Rows there are ids, amounts and such names.
 BOOKS = {
     *("billing_account", "billing_ledgertransaction", "billing_ledgerentry", "billing_escrowepoch"),
     *("billing_payment", "billing_correction", "billing_pricesubscription", "billing_billingevent"),
     *("billing_invoice", "billing_invoiceline", "billing_usagerecord", "billing_usagerollup"),
-    *("billing_usagecounter", "audit_auditevent", "tenants_erasure"),
+    *("billing_usagecounter", "tenants_erasure"),
 }
+# Digests of what was erased, without a word of it.
+PROOF = {"audit_auditseal", "audit_auditchain"}
 
 
 @pytest.fixture
@@ -93,12 +115,14 @@ def plant(tenant: Tenant) -> None:
         ("/limits/", {"kind": "requests_per_minute", "value": 10_000, "model": NAME}),
         ("/log-policy/change/", {"level": "full"}),
         ("/exports/", {}),
+        ("/safety/disclaimers/", {"model": NAME, "prefix": TEXT}),
     ):
         answer = rest.request("post", path, body, headers={"Idempotency-Key": f"{TEXT}{path}"})
         assert answer.status_code in (200, 201), (path, answer.content)
     chat = ChatSessionFactory(tenant=tenant, title=TEXT, system_prompt=TEXT, parameters={"stop": [TEXT]})
     ChatMessageFactory(tenant=tenant, session=chat, content=f"I ask about {TEXT}")
     UsageRecordFactory(tenant=tenant, end_user=TEXT, tags={TEXT: TEXT})
+    plant_rules(tenant)
     for model in own_models(*WALLED):
         with platform_scope("tests"):
             has_rows = model is Tenant or model.objects.filter(tenant_id=tenant.pk).exists()
@@ -111,6 +135,34 @@ def plant(tenant: Tenant) -> None:
     valkey.hset(f"atrium:{{{tenant.pk}}}:chat:1", "0", TEXT)
     valkey.xadd("atrium:usage:refused", {"r": json.dumps({"tenant_id": str(tenant.pk), "end_user": TEXT})})
     valkey.xadd(CALL_LOGS, {"r": json.dumps({"tenant_id": str(tenant.pk), "prompt_summary": TEXT})})
+
+
+def plant_rules(tenant: Tenant) -> None:
+    """What a tenant forbids is a secret of its own: words, patterns, what matched, texts that wait for a person."""
+    WordListFactory(tenant=tenant, name=TEXT, content=terms.pack([TEXT]))
+    RuleFactory(tenant=tenant, name=TEXT, terms=[TEXT], pattern=TEXT)
+    RuleSetVersionFactory(tenant=tenant, note=TEXT)
+    OverrideFactory(tenant=tenant, rule=TEXT)
+    HitCountFactory(tenant=tenant, rule=TEXT)
+    TenantSafetyFactory(tenant=tenant, refusal_message=TEXT)
+    ReviewFactory(tenant=tenant, text=TEXT, verdicts=[{"rule": TEXT}], rule=TEXT)
+    matched = Verdict(
+        rule=TEXT,
+        version=1,
+        kind=Kind.TERMS,
+        category=TEXT,
+        severity=Severity.HIGH,
+        action=Action.FLAG,
+        direction=Direction.IN,
+        start=0,
+        end=1,
+    )
+    hits.record(hits.counts_of(tenant.pk, [matched]))
+    valkey: Any = sync_client()
+    valkey.set(f"atrium:{{{tenant.pk}}}:safety:incident:rules", TEXT)
+    # In the trail too: somebody changed a thing and called it so.
+    AuditEventFactory(tenant=tenant, target_label=TEXT, before={"name": TEXT}, reason=TEXT)
+    sealing.seal()
 
 
 def take_in() -> None:
@@ -187,16 +239,21 @@ async def test_of_a_closed_tenant_nothing_stays_but_what_the_law_keeps(
         "models_registry_model",
         "billing_usagerecord",
     } <= set(planted)
-    assert {*(await in_thread(stores.keys_with)(TEXT))} >= {CALL_LOGS, "atrium:usage:refused"}
+    assert {
+        *("safety_wordlist", "safety_rule", "safety_rulesetversion", "safety_override", "safety_disclaimer"),
+        *("safety_tenantsafety", "safety_review", "safety_hitcount", "audit_auditevent"),
+    } <= set(planted)
+    assert {*(await in_thread(stores.keys_with)(TEXT))} >= {CALL_LOGS, "atrium:usage:refused", hits.STREAM}
     assert await in_thread(stores.files_with)(str(acme.pk), exports_dir, own_journal)
     owned = await in_thread(stores.rows_of)(acme.pk)
     assert {model._meta.db_table for model in governance.erasable_models()} <= set(owned)
+    assert set(owned) >= PROOF
 
     done = await in_thread(close)(acme)
 
     left = await in_thread(stores.rows_of)(acme.pk)
-    assert set(left) <= BOOKS
-    # Of the text only the neighbour's own is left; of names only those in books and trail.
+    assert set(left) <= BOOKS | PROOF
+    # Of the text only the neighbour's own is left; of names only those in books.
     assert await in_thread(stores.tables_with)(TEXT) == {"inference_chatsession": 1}
     assert set(await in_thread(stores.tables_with)(NAME)) <= BOOKS
     assert await in_thread(stores.keys_with)(TEXT) == set()
@@ -224,14 +281,51 @@ async def test_of_a_closed_tenant_nothing_stays_but_what_the_law_keeps(
     assert done.removed["call_logs"]["inference_calllog"] >= 3
     assert done.removed["data_keys"]["inference_datakey"] >= 1
     assert done.removed["models"]["model files"] == 1
-    assert set(done.kept) >= {"ledger", "invoices", "usage_records", "audit_trail"}
+    assert set(done.kept) >= {"ledger", "invoices", "usage_records", "audit_seals"}
+    assert done.removed["audit_trail"]["audit_auditevent"] >= 1
+    # The trail has ended with a signed record; that, and what was erased, stands in the platform's.
+    assert [each.chain for each in await in_thread(verified)() if not each.report.is_whole] == []
+    said = await in_thread(said_of_the_end)()
+    assert [event.action for event in said] == ["audit.trail.erased", "tenants.tenant.erased"]
+    assert said[1].after["sha256"] == done.digest
     assert await in_thread(erasure.is_genuine)(done)
+
+
+def verified() -> list[Verified]:
+    sealing.seal()
+    checkpoints.sign_due(at_once=True)
+    return verification.verify_all()
+
+
+def said_of_the_end() -> list[AuditEvent]:
+    with platform_scope("tests"):
+        found = AuditEvent.objects.filter(tenant=None, action__contains="erased").order_by("pk")
+        return list(found)
 
 
 def acme_export(tenant: Tenant) -> Any:
     from tenants.models import TenantExport
 
     return TenantExport.objects.filter(tenant=tenant).first()
+
+
+def test_the_trail_ends_last_and_a_crash_before_that_costs_nothing(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the closing itself wrote goes too; without a key to sign the end with, nothing is called done."""
+    tenant = TenantFactory(slug="leaving")
+    AuditEventFactory(tenant=tenant)
+    with monkeypatch.context() as broken:
+        broken.setattr(django_settings, "AUDIT_KEYS", [])
+        with pytest.raises(Conflict, match="ATRIUM_AUDIT_KEY"):
+            close(tenant)
+    with platform_scope("tests"):
+        asked = Erasure.objects.get()
+        assert (asked.state, Tenant.objects.get(pk=tenant.pk).slug) == ("failed", "leaving")
+        assert AuditEvent.objects.filter(tenant=tenant).exists()
+    done = erasure.run(erasure_id=asked.pk, tenant_id=tenant.pk)
+    assert done.removed["audit_trail"]["audit_auditevent"] >= 3
+    assert set(stores.rows_of(tenant.pk)) <= BOOKS | PROOF
 
 
 async def test_the_journal_forgets_what_postgresql_has(edge: Edge, own_journal: Path) -> None:

@@ -22,6 +22,8 @@ from core.scoping import platform_scope, tenant_scope
 from core.valkey import sync_client
 from inference.models import CallLog, CallLogText
 from inference.queue.keys import CALL_LOGS
+from safety import terms
+from safety.models import Review
 from tenants.models import Erasure, Tenant, TenantExport
 from tenants.services import erasure, exports, retention
 from tests.api.client import REST
@@ -31,6 +33,7 @@ from tests.factories.billing import UsageRecordFactory
 from tests.factories.call_logs import CallLogFactory, CallLogTextFactory
 from tests.factories.governance import TenantExportFactory
 from tests.factories.inference import ChatMessageFactory, ChatSessionFactory
+from tests.factories.safety import SECRET_WORD, ReviewFactory, RuleSetVersionFactory, WordListFactory
 from tests.governance import stores
 
 pytestmark = pytest.mark.usefixtures("transactional_db")
@@ -56,7 +59,12 @@ def test_an_export_holds_everything_of_the_tenant_and_nothing_of_others(
         for number in range(5):
             ChatMessageFactory(tenant=tenant, session=session, content=f"{tenant.slug} {number} 你好")
         CallLogFactory(tenant=tenant, prompt_summary=f"prompt of {tenant.slug}")
+        ReviewFactory(tenant=tenant)
     full(acme)
+    words = WordListFactory(tenant=acme, content=terms.pack(["rain", "雨"]))
+    RuleSetVersionFactory(tenant=acme)
+    with platform_scope("tests"):
+        review = Review.objects.get(tenant=acme)
     export = made(acme)
     path = exports.path_of(export)
     assert (export.state, export.size_bytes) == ("done", path.stat().st_size)
@@ -67,10 +75,16 @@ def test_an_export_holds_everything_of_the_tenant_and_nothing_of_others(
         whole = b"".join(archive.read(name) for name in archive.namelist()).decode()
         messages = lines(archive, "chats/inference_chatmessage.jsonl")
         texts = lines(archive, "call_texts/texts.jsonl")
+        held = lines(archive, "safety_reviews/texts.jsonl")
+        listed = lines(archive, "safety_rules/words.jsonl")
+        published = lines(archive, "safety_rules/published.jsonl")
         manifest = json.loads(archive.read("manifest.json"))
     assert sorted(row["content"] for row in messages) == [f"acme {number} 你好" for number in range(5)]
     assert "globex" not in whole
     assert texts[0]["prompt"] == "the prompt"
+    assert held == [{"id": review.public_id, "text": SECRET_WORD}]
+    assert listed == [{"id": words.public_id, "name": words.name, "words": ["rain", "雨"]}]
+    assert published[0]["rule_set"]["rules"][0]["terms"] == ["thunder"]
     assert manifest["classes"]["chats"]["rows"] == {"inference_chatsession": 1, "inference_chatmessage": 5}
     exported = {name for name, each in governance.catalogue().items() if each.exported}
     assert set(manifest["classes"]) == exported
@@ -157,7 +171,8 @@ def test_one_end_users_data_goes_everywhere_and_nobody_elses(
 ) -> None:
     for tenant in (acme, globex):
         for user in (END_USER, "somebody else"):
-            CallLogFactory(tenant=tenant, end_user=user)
+            log = CallLogFactory(tenant=tenant, end_user=user)
+            ReviewFactory(tenant=tenant, request_id=log.request_id)
             CallLogTextFactory(tenant=tenant, end_user=user)
             UsageRecordFactory(tenant=tenant, end_user=user, completion_tokens=7)
             note = {"tenant_id": str(tenant.pk), "end_user": user, "request_id": "x"}
@@ -172,7 +187,7 @@ def test_one_end_users_data_goes_everywhere_and_nobody_elses(
     assert END_USER not in asked.subject
     done = erasure.run(erasure_id=asked.pk, tenant_id=acme.pk)
     assert done.removed == {
-        "call_logs": {CALL_LOGS: 1, "inference_calllog": 1},
+        "call_logs": {CALL_LOGS: 1, "inference_calllog": 1, "safety_review": 1},
         "call_texts": {"inference_calllogtext": 1},
         "usage_records": {"billing_usagerecord": 1},
     }
@@ -182,6 +197,8 @@ def test_one_end_users_data_goes_everywhere_and_nobody_elses(
         }
         assert CallLog.objects.filter(tenant=globex).count() == 2
         assert CallLogText.objects.filter(tenant=globex).count() == 2
+        assert Review.objects.filter(tenant=acme).count() == 1
+        assert Review.objects.filter(tenant=globex).count() == 2
         # What was used stays, nobody's.
         used = UsageRecord.objects.filter(tenant=acme)
         assert sorted(used.values_list("end_user", "completion_tokens")) == [("", 7), ("somebody else", 7)]

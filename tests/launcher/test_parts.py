@@ -57,7 +57,7 @@ def test_secrets_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     secrets = Secrets(tmp_path)
     made = secrets.server_environment()
     assert made == Secrets(tmp_path).server_environment()
-    assert len(set(made.values())) == 3
+    assert len(set(made.values())) == 4
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
     monkeypatch.setenv("SECRET_KEY", "given")
     assert secrets.server_environment()["SECRET_KEY"] == "given"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import msgspec
@@ -112,6 +112,40 @@ def ingest() -> int:
         return taken
 
 
+def forget_tenant(tenant_id: UUID) -> int:
+    """Take a tenant's counts off the stream; returns how many entries held some. For the tenant's closing.
+
+    What others have in the same entry stays on the stream as an entry of the same batch, so that it is counted once
+    however this and the jobs worker meet. What was read before and comes late is not stored for a closed tenant.
+    """
+    valkey, mark = sync_client(), str(tenant_id)
+    touched, last = 0, "-"
+    while entries := cast("Any", valkey.xrange(STREAM, min=last, count=BATCH)):
+        for entry_id, fields in entries:
+            raw = fields.get(b"c", b"")
+            if mark.encode() not in raw:
+                continue
+            touched += 1
+            others = _without(raw, mark)
+            pipeline = valkey.pipeline(transaction=True)
+            if others:
+                pipeline.xadd(STREAM, {"b": fields[b"b"], "c": others}, maxlen=MAX_LENGTH, approximate=True)
+            pipeline.xack(STREAM, GROUP, entry_id)
+            pipeline.xdel(STREAM, entry_id)
+            pipeline.execute()
+        last = f"({entries[-1][0].decode()}"
+    return touched
+
+
+def _without(raw: bytes, tenant_id: str) -> bytes:
+    """The counts of an entry without one tenant's; empty when none is left, or when nobody could read it."""
+    try:
+        rows = [row for row in msgspec.json.decode(raw, type=list[list[Any]]) if row and row[0] != tenant_id]
+    except msgspec.DecodeError:
+        return b""
+    return msgspec.json.encode(rows) if rows else b""
+
+
 def forget_batches() -> int:
     """Forget ids of batches that nothing delivers again. For the schedule."""
     return HitBatch.objects.filter(counted_at__lt=clock.now() - BATCH_MEMORY).delete()[0]
@@ -183,7 +217,8 @@ def _add(tenant_id: UUID, counts: Counter[Hit]) -> None:
             " SELECT u.id, t.id, u.day, u.rule, u.version, u.category, u.action, u.direction, u.count"
             f' FROM "{tenants}" t, unnest(%s::uuid[], %s::date[], %s::text[], %s::int[], %s::text[], %s::text[],'
             " %s::text[], %s::bigint[]) AS u(id, day, rule, version, category, action, direction, count)"
-            " WHERE t.id = %s"
+            # What is late for a tenant that was closed must not come back.
+            " WHERE t.id = %s AND t.status <> 'closed'"
             " ON CONFLICT (tenant_id, day, rule, version, action, direction)"
             f' DO UPDATE SET count = "{table}".count + excluded.count',
             [

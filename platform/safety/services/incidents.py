@@ -69,5 +69,10 @@ def _release(key: str) -> None:
         log.warning("safety.incident_not_shared", key=key)
 
 
+def keys_of(tenant_id: UUID) -> str:
+    """The pattern of all keys of a tenant's incidents."""
+    return _key(tenant_id, "*")
+
+
 def _key(tenant_id: UUID | None, what: str) -> str:
     return f"atrium:{{{tenant_id or 'platform'}}}:safety:incident:{what}"
