@@ -277,7 +277,7 @@ class TenantExport(TenantOwned, Timestamped):
     steps = models.PositiveIntegerField(_("steps"), default=0)
     rows = models.PositiveBigIntegerField(_("rows"), default=0)
     size_bytes = models.PositiveBigIntegerField(_("size"), default=0)
-    sha256 = models.CharField(max_length=64, blank=True)
+    sha256 = models.CharField(_("digest (SHA-256)"), max_length=64, blank=True)
     requested_by = models.CharField(_("requested by"), max_length=254, blank=True)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)

@@ -38,6 +38,7 @@ from inference.queue.client import ANSWER_S, QueueFull, RequestQueue
 from inference.queue.journal import process_journal
 from inference.queue.keys import KEY_USE, WEBS, outbox
 from inference.queue.wire import Ticket, UsageNote, decode_frames
+from inference.tokens.control import as_text, control_words
 from models_registry.specs import Route
 
 log = structlog.get_logger(__name__)
@@ -179,6 +180,8 @@ class Gateway:
         require_task(target, kind)
         origin = origin or Origin()
         body, shield = await self.safety.pass_in(caller, target, kind, body, origin)
+        if kind != "completion":
+            body = as_text(kind, body, await control_words(target))
         bounds, body = bound(target, kind, body, await tokens.count(target, kind, body))
         ticket = self._ticket(caller, target, kind, body, route, resume_from or [])
         if deadline_ms is not None:

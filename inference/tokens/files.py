@@ -8,6 +8,7 @@ for those whose own rules are the file's.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,9 @@ _SENTENCE_FILES = (
 )
 
 
+_SIGNS = re.compile(r"[<>\[\]|｜]")
+
+
 class NoTokenizer(Exception):
     """The folder's tokenizer cannot be had, or is not known to be the engine's. The message says why."""
 
@@ -70,7 +74,15 @@ class ModelTokens:
         self._mend_post_processor()
         self._lowered = any(_json(folder / name).get("do_lower_case") for name in _SENTENCE_FILES)
         self.special = self._special()
+        added = [token.content for token in self._tokenizer.get_added_tokens_decoder().values()]
+        # Its control tokens, as they would have to be written. Blanks and ordinary words that some have are none.
+        self.control = tuple(word for word in added if len(word.strip()) > 2 and _SIGNS.search(word))
         self._templates = _templates(folder, self._settings)
+
+    @property
+    def template_sources(self) -> tuple[str, ...]:
+        """The chat templates as they are written."""
+        return tuple(template.source for template in self._templates.values())
 
     def text(self, text: str, *, special: bool = True) -> int:
         """How many tokens `text` has; with those that a tokenizer puts around a text, unless it is a chat's."""

@@ -71,6 +71,7 @@ class ChatTemplate:
 
     def __init__(self, source: str) -> None:
         made = environment()
+        self.source = source
         self._template = made.from_string(source)
         self._knows_developer = '"developer"' in source or "'developer'" in source
         self.content_format: ContentFormat = content_format(made.parse(source))

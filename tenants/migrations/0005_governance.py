@@ -80,7 +80,7 @@ class Migration(migrations.Migration):
                 ('steps', models.PositiveIntegerField(default=0, verbose_name='steps')),
                 ('rows', models.PositiveBigIntegerField(default=0, verbose_name='rows')),
                 ('size_bytes', models.PositiveBigIntegerField(default=0, verbose_name='size')),
-                ('sha256', models.CharField(blank=True, max_length=64)),
+                ('sha256', models.CharField(blank=True, max_length=64, verbose_name='digest (SHA-256)')),
                 ('requested_by', models.CharField(blank=True, max_length=254, verbose_name='requested by')),
                 ('finished_at', models.DateTimeField(blank=True, null=True, verbose_name='finished')),
                 ('expires_at', models.DateTimeField(blank=True, null=True, verbose_name='expires')),
