@@ -153,6 +153,12 @@ _READ_BY_AUDITORS: Final = frozenset(
         "audit.event.read",
         "audit.trail.read",
         "billing.usage.read",
+        # What the rules are, what became of them and what people decided; not the texts that rules held.
+        "safety.rule.read",
+        "safety.settings.read",
+        "safety.hit.read",
+        "safety.review.read",
+        "safety.platform.read",
     }
 )
 _READ_BY_PLATFORM_AUDITORS: Final = frozenset({"tenants.tenant.list_all", "accounts.user.read_all"})

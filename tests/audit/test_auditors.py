@@ -19,6 +19,7 @@ from tests.api.client import REST
 from tests.factories.access import APIKeyFactory
 from tests.factories.accounts import UserFactory
 from tests.factories.audit import AuditEventFactory
+from tests.factories.safety import SECRET_WORD, ReviewFactory
 from tests.factories.tenants import MembershipFactory
 
 READ = {
@@ -30,6 +31,11 @@ READ = {
     "audit.event.read",
     "audit.trail.read",
     "billing.usage.read",
+    "safety.rule.read",
+    "safety.settings.read",
+    "safety.hit.read",
+    "safety.review.read",
+    "safety.platform.read",
 }
 TENANTS = Actor(kind="person", label="x", role="auditor")
 PLATFORMS = Actor(kind="person", label="x", platform_role="platform_auditor")
@@ -83,6 +89,27 @@ class TestSurfaces:
         for path in ("/members/", "/limits/", "/plans/", "/usage/", "/audit/", f"/tenants/{acme.public_id}/"):
             assert auditor.get(path).status_code == 200, path
         assert auditor.post("/audit/verify/", {}).status_code == 200
+
+    def test_a_tenants_auditor_reads_what_rules_did_and_not_the_texts(
+        self, acme: Tenant, auditor: REST
+    ) -> None:
+        review = ReviewFactory(tenant=acme)
+        for path in (
+            "/safety/",
+            "/safety/rules/",
+            "/safety/word-lists/",
+            "/safety/versions/",
+            "/safety/hits/",
+        ):
+            assert auditor.get(path).status_code == 200, path
+        shown = auditor.get(f"/safety/reviews/{review.public_id}/")
+        assert shown.status_code == 200
+        assert SECRET_WORD not in shown.content.decode()
+        assert auditor.get(f"/safety/reviews/{review.public_id}/text/").status_code == 403
+        assert (
+            auditor.post(f"/safety/reviews/{review.public_id}/approve/", {"reason": "x"}).status_code == 403
+        )
+        assert auditor.post("/safety/rules/", {}).status_code == 403
 
     def test_a_tenants_auditor_does_nothing_else(self, acme: Tenant, auditor: REST) -> None:
         key = APIKeyFactory(tenant=acme)

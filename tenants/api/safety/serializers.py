@@ -10,7 +10,7 @@ from rest_framework import serializers
 from api.fields import PublicIdField, ReferenceField
 from api.serializers import InputSerializer, OutputSerializer, OutputWithId
 from safety import selectors
-from safety.models import OnFailure, ReviewState, RuleAction, RuleDirection, RuleKind, RuleSeverity
+from safety.models import OnFailure, RuleAction, RuleDirection, RuleKind, RuleSeverity
 from safety.services.bench import MAX_TEXT
 from safety.terms import MAX_TERM_LENGTH
 from tenants import selectors as tenant_selectors
@@ -458,45 +458,3 @@ class ChangeDisclaimer(InputSerializer):
     prefix = serializers.CharField(max_length=2000, required=False, allow_blank=True, trim_whitespace=False)
     suffix = serializers.CharField(max_length=2000, required=False, allow_blank=True, trim_whitespace=False)
     revision = serializers.IntegerField(min_value=1, help_text=_REVISION)
-
-
-# --- Reviews and hits
-
-
-class ReviewOutput(OutputWithId):
-    """A text that waits for a person, or waited; without the text itself."""
-
-    rule = serializers.CharField()
-    category = serializers.CharField()
-    direction = serializers.ChoiceField(RuleDirection.choices)
-    state = serializers.ChoiceField(ReviewState.choices)
-    model = serializers.CharField()
-    request_id = serializers.CharField()
-    verdicts = VerdictOutput(many=True)
-    text_length = serializers.IntegerField()
-    is_cut = serializers.BooleanField(help_text=_("More was refused than is kept."))
-    times_refused = serializers.IntegerField()
-    decided_at = serializers.DateTimeField(allow_null=True)
-    decided_by = serializers.CharField()
-    reason = serializers.CharField()
-    created_at = serializers.DateTimeField()
-    updated_at = serializers.DateTimeField()
-
-
-class ReviewText(OutputSerializer):
-    """The text."""
-
-    text = serializers.CharField()
-
-
-class HitOutput(OutputWithId):
-    """How often a rule's version matched on a day."""
-
-    tenant = PublicIdField("ten", source="tenant_id")
-    day = serializers.DateField()
-    rule = serializers.CharField()
-    version = serializers.IntegerField()
-    category = serializers.CharField()
-    action = serializers.ChoiceField(RuleAction.choices)
-    direction = serializers.ChoiceField(RuleDirection.choices)
-    count = serializers.IntegerField()

@@ -15,7 +15,7 @@ from api.viewsets import ListMixin, RetrieveMixin, ScopedViewSet
 from safety import selectors
 from safety.models import Disclaimer, HitCount, Override, Review, Rule, RuleSetVersion, TenantSafety, WordList
 from safety.services import reviews, tenant_settings
-from tenants.api.safety import filters, serializers
+from tenants.api.safety import filters, record_serializers, serializers
 from tenants.api.safety.owned import BenchViews, RuleViews, VersionViews, WordListViews
 from tenants.middleware import platform_view
 
@@ -205,7 +205,7 @@ class ReviewViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
     """Texts of the active tenant that a rule holds for a person."""
 
     model = Review
-    output = serializers.ReviewOutput
+    output = record_serializers.ReviewOutput
     filterset_class = filters.ReviewFilter
     permissions = {
         "list": "safety.review.read",
@@ -216,7 +216,7 @@ class ReviewViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
         "withdraw": "safety.review.decide",
     }
     inputs = {"approve": ReasonInput, "reject": ReasonInput, "withdraw": ReasonInput}
-    outputs = {"text": serializers.ReviewText}
+    outputs = {"text": record_serializers.ReviewText}
 
     def rows(self) -> QuerySet[Any]:
         """The active tenant's reviews."""
@@ -256,7 +256,7 @@ class HitViewSet(ListMixin, RetrieveMixin, ScopedViewSet):
     """How often what matched, by day (UTC), rule and version; for the platform's staff everybody's."""
 
     model = HitCount
-    output = serializers.HitOutput
+    output = record_serializers.HitOutput
     filterset_class = filters.HitFilter
     permissions = {"list": "safety.hit.read", "retrieve": "safety.hit.read"}
 
