@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.db import connection
 from django.utils.translation import gettext_lazy as _
 
 from core.governance import (
@@ -123,13 +122,9 @@ def forget_end_user(tenant_id: UUID, end_user: str) -> Counts:
 
 def _delete_reviews(tenant_id: UUID, end_user: str) -> int:
     """Reviews know requests and no end users: by the logs, so before these go."""
-    with platform_scope("governance.erase"), connection.cursor() as cursor:
-        cursor.execute(
-            f"DELETE FROM {Review._meta.db_table} WHERE tenant_id = %s AND request_id IN"  # noqa: S608
-            f" (SELECT request_id FROM {CallLog._meta.db_table} WHERE tenant_id = %s AND end_user = %s)",
-            [tenant_id, tenant_id, end_user],
-        )
-        return int(cursor.rowcount)
+    with tenant_scope(tenant_id):
+        theirs = CallLog.objects.filter(end_user=end_user).values("request_id")
+        return Review.objects.filter(request_id__in=theirs).delete()[0]
 
 
 def forget_texts_of_end_user(tenant_id: UUID, end_user: str) -> Counts:

@@ -66,7 +66,7 @@ app.conf.update(
         "audit-seal": {"task": "audit.seal", "schedule": 2.0, "options": {"expires": 4}},
         "audit-verify": {
             "task": "audit.verify",
-            "schedule": crontab(hour="4", minute="7"),
+            "schedule": crontab(hour="3", minute="47"),
             "options": {"expires": 3600},
         },
         "forget-idempotency-keys": {
