@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from safety.compiled import Guard
+from safety.compiled import Guard, Transducer
 from safety.guarded import Guarded
 from safety.refusals import sentence
 from safety.spec import Action, Direction, Verdict
@@ -31,20 +31,13 @@ MOST_VERDICTS = 200
 MOST_KEPT = 200_000
 
 
-class _Out(Protocol):
-    """One text of a choice on its way."""
-
-    def feed(self, piece: str) -> str: ...
-    def finish(self) -> str: ...
-
-
 class _Text:
     """Ordinary text."""
 
     def __init__(self, shield: Shield, choice: _Choice, part: str) -> None:
         self._shield, self._choice, self._part = shield, choice, part
-        self._transducer = choice.guard.stream(Direction.OUT) if choice.guard is not None else None
-        self._done = False
+        self._transducer: Transducer | None = None  # made with the first piece
+        self._done = choice.guard is None
 
     @property
     def held(self) -> int:
@@ -53,7 +46,9 @@ class _Text:
 
     def feed(self, piece: str) -> str:
         if self._transducer is None:
-            return piece
+            if self._choice.guard is None:
+                return piece
+            self._transducer = self._choice.guard.stream(Direction.OUT)
         return self._took(self._transducer.feed(piece))
 
     def finish(self) -> str:
@@ -61,6 +56,13 @@ class _Text:
             return ""
         self._done = True
         return self._took(self._transducer.finish())
+
+    def whole(self, text: str) -> str:
+        """All of it at once: sooner than as a stream of one piece."""
+        self._done = True
+        return (
+            text if self._choice.guard is None else self._took(self._choice.guard.check(text, Direction.OUT))
+        )
 
     def _took(self, checked: Any) -> str:
         if checked.verdicts:
@@ -115,6 +117,10 @@ class _Arguments:
         self._choice.refused = self._choice.last
         return ""
 
+    def whole(self, text: str) -> str:
+        """All of it at once."""
+        return self.feed(text) + self.finish()
+
     def _literal(self, match: re.Match[str]) -> str:
         """A string of the JSON as it may leave: as it was written, where nothing of it changes."""
         written = match[0]
@@ -125,8 +131,7 @@ class _Arguments:
             value = msgspec.json.decode(written if ends else _PARTIAL.sub("", written) + '"')
         except msgspec.DecodeError:  # no JSON: looked at as it stands
             value = written
-        text = _Text(self._shield, self._choice, self._part)
-        made = text.feed(value) + text.finish()
+        made = _Text(self._shield, self._choice, self._part).whole(value)
         if made == value:
             return written
         return _encode(made).decode() if ends else _encode(made).decode()[:-1]
@@ -179,6 +184,7 @@ class Shield:
         self.finish_reason = ""
         self.verdicts: list[Verdict] = []
         self._count = choices
+        self._at_once = False
         self._before, self._after = disclaimer
         self.on_verdicts = on_verdicts
         self._choices: dict[int, _Choice] = {}
@@ -259,16 +265,20 @@ class Shield:
             if isinstance(piece, str) and piece and choice.refused is None:
                 if name in ("content", "text"):
                     choice.kept.append(piece)
-                texts[name] = self._before_first(name, choice.text(name).feed(piece), choice)
+                way = choice.text(name)
+                passed = way.whole(piece) if self._at_once else way.feed(piece)
+                texts[name] = self._before_first(name, passed, choice)
         for call in texts.get("tool_calls") or ():
             function = call.get("function") or {}
             for name in ("name", "arguments"):
                 piece = function.get(name)
                 if isinstance(piece, str) and piece and choice.refused is None:
-                    function[name] = choice.text(f"{name}.{call.get('index', 0)}").feed(piece)
-                    if name == "name":
-                        # A name is complete when it comes.
-                        function[name] += choice.texts.pop(f"name.{call.get('index', 0)}").finish()
+                    place = f"{name}.{call.get('index', 0)}"
+                    if name == "name":  # complete when it comes
+                        function[name] = _Text(self, choice, f"choices[{choice.index}].{place}").whole(piece)
+                    else:
+                        way = choice.text(place)
+                        function[name] = way.whole(piece) if self._at_once else way.feed(piece)
         if ends or choice.refused is not None:
             self._finish(texts, choice)
 
@@ -358,7 +368,7 @@ class Shield:
     def whole(self, payload: bytes) -> bytes:
         """What leaves of an answer that comes in one piece. Raises CheckerFailed. Costs as much as the text is long."""
         answer = _decode(payload)
-        changed = False
+        self._at_once, changed = True, False
         for one in answer.get("choices") or ():
             choice = self._choice(one.get("index", 0))
             message = one.get("message")

@@ -161,6 +161,10 @@ class Words:
         """All words with the letters of an automaton's value."""
         return self._kinds[value >> 9]
 
+    def may_hit(self, letters: str) -> bool:
+        """Whether the folded letters of a text hold those of any word, whatever the gaps."""
+        return next(self.automaton.iter(letters if letters.isascii() else encoded(letters)), None) is not None
+
     def may_begin_bare(self, key: str) -> bool:
         """Whether some of the words that begin with these letters has no gap of its own within them."""
         if (

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from safety.automaton import MAX_LETTERS, UnusableWord, Words
 from safety.faults import CheckerFailed, InvalidRule
-from safety.normalise import DENSE, HIDDEN, Letters, as_literal, character, folded
+from safety.normalise import DENSE, HIDDEN, Letters, as_literal, character, folded, letters_of, narrow
 from safety.patterns import Pattern, Patterns, View, detector_pattern, tenant_pattern
 from safety.spec import Action, Direction, Kind, Rule, RuleSet, Severity
 from safety.stream import Checked, Checker, Effect, Transducer
@@ -262,10 +262,7 @@ class Guard:
 
     def looks(self, direction: Direction) -> bool:
         """Whether any rule looks at texts that go this way."""
-        lanes = self._lanes.get(direction)
-        if lanes is None:
-            lanes = self._lanes[direction] = tuple(self._lanes_of(direction))
-        return bool(lanes) or (direction is Direction.IN and self._scores())
+        return bool(self._lanes_for(direction)) or (direction is Direction.IN and self._scores())
 
     def _scores(self) -> bool:
         return any(
@@ -283,21 +280,43 @@ class Guard:
         tenant's person has not written it: knowledge, results of tools. A megabyte takes about a second: not for an
         event loop.
         """
+        try:
+            matches = self._scored(text, untrusted=untrusted) if direction is Direction.IN and scored else []
+            if not matches and self._is_ordinary(text, direction):
+                return Checked(text, (), None)
+        except Exception as error:
+            raise CheckerFailed(f"a checker failed: {type(error).__name__}") from error
         transducer = self.stream(direction)
-        if direction is Direction.IN and scored:
-            try:
-                self._score(text, transducer, untrusted=untrusted)
-            except Exception as error:
-                raise CheckerFailed(f"a checker failed: {type(error).__name__}") from error
+        for match in matches:
+            transducer.add(*match)
         first = transducer.feed(text)
         last = transducer.finish()
         return Checked(first.text + last.text, first.verdicts + last.verdicts, last.refused)
 
+    def _is_ordinary(self, text: str, direction: Direction) -> bool:
+        """Whether no word and no pattern is in the text, as all of it shows at once: ten times sooner than in a stream.
+
+        What is found here may still turn out to be none; what is not found is not there.
+        """
+        letters: dict[bool, str] = {}
+        data = b""
+        for bank, _effects in self._lanes_for(direction):
+            search = bank.search
+            if isinstance(search, Patterns):
+                data = data or narrow(text).encode()
+                if search.may_match(data):
+                    return False
+                continue
+            read = letters.get(bank.literal)
+            if read is None:
+                read = letters[bank.literal] = letters_of(text, literal=bank.literal)
+            if search.may_hit(read):
+                return False
+        return True
+
     def stream(self, direction: Direction) -> Transducer:
         """A stream of text that goes this way. Injections are not scored in streams."""
-        lanes = self._lanes.get(direction)
-        if lanes is None:
-            lanes = self._lanes[direction] = tuple(self._lanes_of(direction))
+        lanes = self._lanes_for(direction)
         plain: Letters | None = None
         literal: Letters | None = None
         view: View | None = None
@@ -314,6 +333,12 @@ class Guard:
                 plain = plain or Letters()
                 checkers.append(Checker(search.stream(plain), plain, effects))
         return Transducer(direction, checkers, [one for one in (plain, literal, view) if one is not None])
+
+    def _lanes_for(self, direction: Direction) -> tuple[_Lane, ...]:
+        lanes = self._lanes.get(direction)
+        if lanes is None:
+            lanes = self._lanes[direction] = tuple(self._lanes_of(direction))
+        return lanes
 
     def _lanes_of(self, direction: Direction) -> Iterable[_Lane]:
         for number, compiled in enumerate(self._sets):
@@ -357,9 +382,10 @@ class Guard:
                         return effect
         return None if known else Effect(_CANARY_RULE, 0, Action.BLOCK, "[CANARY]", (len(self._sets), 0))
 
-    def _score(self, text: str, transducer: Transducer, *, untrusted: bool) -> None:
-        """Score a text as an injection, and hand on what the rules say to that."""
+    def _scored(self, text: str, *, untrusted: bool) -> list[tuple[int, int, int, Effect]]:
+        """What the rules say to a text that is scored as an injection: places, scores and effects."""
         findings: dict[Score, Finding] = {}
+        matches = []
         for number, compiled in enumerate(self._sets):
             for effect in self._effects_of(number, compiled, Direction.IN):
                 if effect is None or effect.rule.kind is not Kind.INJECTION or compiled.score is None:
@@ -368,7 +394,8 @@ class Guard:
                     findings[compiled.score] = compiled.score(text, untrusted=untrusted)
                 finding = findings[compiled.score]
                 if finding.score >= effect.rule.threshold:
-                    transducer.add(finding.start, finding.end, finding.score, effect)
+                    matches.append((finding.start, finding.end, finding.score, effect))
+        return matches
 
 
 @lru_cache(maxsize=256)

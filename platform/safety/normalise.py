@@ -243,6 +243,28 @@ def as_literal(point: str) -> Character:
     return _LITERALS[point]
 
 
+class _Folding(dict[int, str]):
+    """Code point → its letters, for `str.translate`."""
+
+    def __init__(self, read: Callable[[str], Character]) -> None:
+        super().__init__()
+        self._read = read
+
+    def __missing__(self, code: int) -> str:
+        folded = self._read(chr(code)).folded
+        if len(self) < _CACHED:
+            self[code] = folded
+        return folded
+
+
+_FOLDINGS: Final = {False: _Folding(character), True: _Folding(as_literal)}
+
+
+def letters_of(text: str, *, literal: bool = False) -> str:
+    """All letters of a whole text, folded and without what is between them; signs too where they are literal."""
+    return text.translate(_FOLDINGS[literal])
+
+
 # Runs whose letters need no look at each: ASCII letters and digits, and common Han characters.
 _RUNS: Final = re.compile("([0-9A-Za-z]{2,})|([\u4e00-\u9fff]{2,})|.", re.DOTALL)
 _SHORT: Final = 24  # code points that are read one by one sooner than in runs

@@ -158,6 +158,11 @@ class Patterns:
         self.patterns = tuple(patterns)
         self.groups = tuple(_grouped(self.patterns))
 
+    def may_match(self, data: bytes) -> bool:
+        """Whether any pattern is found in a whole narrow text, UTF-8."""
+        size = len(data)
+        return any(group.main.Match(_HERE, data, 0, size)[0] != _NOWHERE for group in self.groups)
+
     def stream(self, view: View) -> PatternStream:
         """The state of one stream, over a `view` that other patterns may share."""
         return PatternStream(self, view)

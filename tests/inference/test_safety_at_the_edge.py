@@ -13,6 +13,7 @@ from core.scoping import tenant_scope
 from core.valkey import sync_client
 from inference.gateway import gateway
 from inference.queue.keys import CALL_LOGS
+from safety.compiled import Guard
 from safety.models import Review
 from safety.owners import Owner
 from safety.services import hits, reviews, rules, tenant_settings, versions
@@ -137,6 +138,7 @@ async def test_without_the_guard_the_phrase_would_pass(edge: Edge, monkeypatch: 
     """What every test above rests on: with the guard out of the way they would fail."""
     from safety.stream import Checked
 
+    monkeypatch.setattr(Guard, "check", lambda self, text, direction, **_: Checked(text, (), None))
     monkeypatch.setattr(Transducer, "feed", lambda self, piece: Checked(piece, (), None))
     monkeypatch.setattr(Transducer, "finish", lambda self: Checked("", (), None))
     await edge.start_replica("rep-a", text=ANSWER, tokens=64)
@@ -229,7 +231,7 @@ async def test_a_broken_checker_closes_the_door_unless_the_tenant_wants_it_open(
         sync_client().delete(key)
     async with edge.http() as http:
         assert (await http.post("/v1/chat/completions", json=ask())).status_code == 200
-        monkeypatch.setattr(Transducer, "_run", broken)
+        monkeypatch.setattr(Guard, "_is_ordinary", broken)
         closed = await http.post("/v1/chat/completions", json=ask())
         assert (closed.status_code, closed.json()["error"]["code"]) == (503, "safety_unavailable")
         await asyncio.to_thread(open_door)

@@ -441,6 +441,7 @@ def test_a_checker_that_breaks_lets_nothing_pass(monkeypatch: pytest.MonkeyPatch
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
 
+    monkeypatch.setattr(Guard, "_is_ordinary", broken)
     monkeypatch.setattr(Transducer, "_run", broken)
     with pytest.raises(CheckerFailed):
         screened({"prompt": "hello"})
