@@ -2,7 +2,7 @@
 
 On the event loop a request costs some ten microseconds and no await. The thread redacts, cuts, seals and encodes, puts
 the note into the usage journal on disk and into a Valkey stream; the jobs worker takes it from there (`ingestion`).
-A process that is killed loses what it has not handed to the journal yet, some 40 ms; the usage record of such a request
+A process that is killed loses what it has not handed to the journal yet, some 120 ms; the usage record of such a request
 still makes a row, without its summaries.
 
 Dropped, with a count in the log: notes beyond MOST_WAITING that wait for the thread; full texts beyond MOST_TEXTS;
@@ -45,7 +45,9 @@ log = structlog.get_logger(__name__)
 
 MOST_WAITING = 5_000
 MOST_TEXTS = 200  # notes that wait with a full text
-GATHER_S = 0.02
+GATHER_S = 0.1
+# Between two notes the event loop gets the interpreter: a request must not wait for a batch.
+PAUSE_S = 0.0005
 AWAY_S = 5.0  # how long a Valkey that did not answer is left alone; the journal offers again what it missed
 _BATCH = 200
 _TRACEPARENT = re.compile(rb"\A[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}\Z")
@@ -305,6 +307,7 @@ class CallLogs:
                     continue
                 mark = self._kept().append_log(data)
                 batch.append((data, mark))
+                self._stopping.wait(PAUSE_S)
             self._send(batch)
         if self._dropped:
             log.error("call_logs.dropped", notes=self._dropped)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 from types import FrameType
 from typing import Any
 
@@ -22,6 +23,7 @@ HEAD_BYTES = 64 * 1024
 HEAD_LINES = 200
 # A connection that has not sent a complete request head after this long is closed, seconds.
 HEAD_TIMEOUT_S = 10.0
+SWITCH_S = 0.0005
 DRAIN_S = 20
 
 
@@ -132,6 +134,9 @@ def main() -> None:
     """Serve until SIGTERM; then finish what is in flight, within `DRAIN_S`."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
     from django.conf import settings
+
+    # The loop waits for the interpreter no longer than this when threads of ours (journal, call logs) are at work.
+    sys.setswitchinterval(SWITCH_S)
 
     config = uvicorn.Config(
         "config.asgi:application",
