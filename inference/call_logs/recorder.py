@@ -2,8 +2,8 @@
 
 On the event loop a request costs some ten microseconds and no await. The thread redacts, cuts, seals and encodes, puts
 the note into the usage journal on disk and into a Valkey stream; the jobs worker takes it from there (`ingestion`).
-A process that is killed loses what it has not handed to the journal yet, some 120 ms; the usage record of such a request
-still makes a row, without its summaries.
+A process that is killed loses what it has not handed to the journal yet, some 120 ms; the usage record of such a
+request still makes a row, without its summaries.
 
 Dropped, with a count in the log: notes beyond MOST_WAITING that wait for the thread; full texts beyond MOST_TEXTS;
 notes that neither disk nor Valkey takes (the journal's own bounds). Never a request, and never a usage record.
@@ -17,6 +17,7 @@ import re
 import threading
 from collections import deque
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -34,6 +35,7 @@ from inference.call_logs.summaries import Heard, hear_answer, parameters_of, pro
 from inference.call_logs.wire import CallNote, FullText, encode_note, encode_text
 from inference.queue.journal import Journal, most_notes, process_journal
 from inference.queue.keys import CALL_LOGS
+from observability.logs import write_facts
 
 if TYPE_CHECKING:
     from inference.errors import Rejected
@@ -50,6 +52,9 @@ GATHER_S = 0.1
 PAUSE_S = 0.0005
 AWAY_S = 5.0  # how long a Valkey that did not answer is left alone; the journal offers again what it missed
 _BATCH = 200
+_REASONS = frozenset(
+    {"", "stop", "length", "tool_calls", "content_filter", "function_call", "abort", "error"}
+)
 _TRACEPARENT = re.compile(rb"\A[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
 
@@ -286,12 +291,13 @@ class CallLogs:
     def _drain(self) -> None:
         while self._waiting:
             batch: list[tuple[bytes, str]] = []
+            lines: list[dict[str, Any]] = []
             while self._waiting and len(batch) < _BATCH:
                 raw = self._waiting.popleft()
                 self._texts -= raw.terms.keeps_text
                 try:
                     if settings.LOG_CALLS:
-                        say(raw.note, is_known=bool(raw.note.version_id))
+                        lines.append(line_of(raw.note, is_known=bool(raw.note.version_id)))
                     if not raw.is_kept:
                         continue
                     data = encode_note(finished(raw))
@@ -309,6 +315,7 @@ class CallLogs:
                 batch.append((data, mark))
                 self._stopping.wait(PAUSE_S)
             self._send(batch)
+            write_facts(__name__, "call.served", lines)
         if self._dropped:
             log.error("call_logs.dropped", notes=self._dropped)
             self._dropped = 0
@@ -339,31 +346,32 @@ class CallLogs:
         self._dropped += sum(not mark for _data, mark in batch)
 
 
-def say(note: CallNote, *, is_known: bool) -> None:
+def line_of(note: CallNote, *, is_known: bool) -> dict[str, Any]:
     """One line on standard output per request, for whoever ships logs: ids, times and codes, nothing that was said.
 
-    SECURITY: the model is named only where there is one of that name: a client may write anything there.
+    SECURITY: the model is named only where there is one of that name: a client may write anything there. So may a
+    remote server as the reason why it stopped.
     """
-    log.info(
-        "call.served",
-        request_id=note.request_id,
-        tenant_id=note.tenant_id,
-        key_id=note.key_id,
-        route=note.route,
-        model=note.model if is_known else "",
-        replica=note.replica,
-        outcome=note.outcome,
-        status=note.status,
-        error_code=note.error_code,
-        limit=note.limit_name,
-        finish_reason=note.finish_reason,
-        trace_id=note.trace_id,
-        queue_ms=note.queue_ms,
-        first_token_ms=note.first_token_ms,
-        duration_ms=note.duration_ms,
-        prompt_tokens=note.prompt_tokens,
-        completion_tokens=note.completion_tokens,
-    )
+    return {
+        "time": datetime.fromtimestamp(note.finished_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+        "request_id": note.request_id,
+        "tenant_id": note.tenant_id,
+        "key_id": note.key_id,
+        "route": note.route,
+        "model": note.model if is_known else "",
+        "replica": note.replica,
+        "outcome": note.outcome,
+        "status": note.status,
+        "error_code": note.error_code,
+        "limit": note.limit_name,
+        "finish_reason": note.finish_reason if note.finish_reason in _REASONS else "other",
+        "trace_id": note.trace_id,
+        "queue_ms": note.queue_ms,
+        "first_token_ms": note.first_token_ms,
+        "duration_ms": note.duration_ms,
+        "prompt_tokens": note.prompt_tokens,
+        "completion_tokens": note.completion_tokens,
+    }
 
 
 def finished(raw: _Raw) -> CallNote:

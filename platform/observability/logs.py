@@ -8,15 +8,17 @@ never woven into the sentence.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import sys
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
 import structlog
 
 from core.scoping import current_scope
@@ -99,6 +101,26 @@ def configure(level: str | int = "INFO") -> None:
         )
     )
     _attach(handler, level)
+
+
+def write_facts(logger: str, event: str, lines: Iterable[dict[str, Any]]) -> None:
+    """Write many lines of INFO at once, for whoever has one for each request: a tenth of what the usual way costs.
+
+    SECURITY: they pass no redaction. Only ids, numbers and codes of ours may be in them.
+    """
+    if not logging.getLogger(logger).isEnabledFor(logging.INFO):
+        return
+    handler = next((each for each in logging.getLogger().handlers if each.get_name() == _OURS), None)
+    if not isinstance(handler, StandardStreamHandler):
+        return
+    head = {"event": event, "level": "info", "logger": logger}
+    text = "".join(f"{msgspec.json.encode({**head, **line}).decode()}\n" for line in lines)
+    with handler.lock or contextlib.nullcontext():
+        try:
+            handler.stream.write(text)
+            handler.flush()
+        except (OSError, ValueError):  # the stream was closed: nobody reads it any more
+            return
 
 
 def _attach(handler: logging.Handler, level: str | int) -> None:

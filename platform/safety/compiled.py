@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+import hashlib
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, lru_cache
@@ -34,6 +35,7 @@ __all__ = [
     "compile_rule_set",
 ]
 
+_MOST_ORDINARY: Final = 4_096  # texts that a guard remembers as such, of about 100 bytes each
 CANARY_PIECE: Final = 12  # letters of a canary in a row that give it away
 _CANARY_RULE: Final = Rule(
     id="canary", kind=Kind.CANARY, category="canary", severity=Severity.CRITICAL, action_out=Action.BLOCK
@@ -259,6 +261,8 @@ class Guard:
         self._canaries = tuple(canaries)
         self._lanes: dict[Direction, tuple[_Lane, ...]] = {}
         self._effects: dict[tuple[int, Direction], Sequence[Effect | None]] = {}
+        # Texts that no rule means, by digest: a chat sends its system prompt and its history again with each question.
+        self._ordinary: set[tuple[Direction, bool, bool, bytes]] = set()
 
     def looks(self, direction: Direction) -> bool:
         """Whether any rule looks at texts that go this way."""
@@ -280,9 +284,15 @@ class Guard:
         tenant's person has not written it: knowledge, results of tools. A megabyte takes about a second: not for an
         event loop.
         """
+        known = (direction, untrusted, scored, _mark(text))
+        if known in self._ordinary:
+            return Checked(text, (), None)
         try:
             matches = self._scored(text, untrusted=untrusted) if direction is Direction.IN and scored else []
             if not matches and self._is_ordinary(text, direction):
+                if len(self._ordinary) >= _MOST_ORDINARY:
+                    self._ordinary.clear()
+                self._ordinary.add(known)
                 return Checked(text, (), None)
         except Exception as error:
             raise CheckerFailed(f"a checker failed: {type(error).__name__}") from error
@@ -396,6 +406,11 @@ class Guard:
                 if finding.score >= effect.rule.threshold:
                     matches.append((finding.start, finding.end, finding.score, effect))
         return matches
+
+
+def _mark(text: str) -> bytes:
+    """What stands for a text: 128 bits of BLAKE2b. About 1 µs for each kilobyte."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 @lru_cache(maxsize=256)

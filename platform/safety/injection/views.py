@@ -195,7 +195,12 @@ def _readable(data: bytes) -> str | None:
         text = data.decode()
     except UnicodeDecodeError:
         return None
-    odd = sum(1 for letter in text[:400] if not letter.isprintable() and letter not in "\n\r\t")
+    # Invisible characters are no sign of bytes that are no text: they are a disguise under the encoding.
+    odd = sum(
+        1
+        for letter in text[:400]
+        if not letter.isprintable() and letter not in "\n\r\t" and unicodedata.category(letter) != "Cf"
+    )
     return None if odd * 20 > min(len(text), 400) else text
 
 
