@@ -27,7 +27,7 @@ from inference.admission.client import Admission, Admitted, Asking
 from inference.admission.loader import AsyncScripts
 from inference.call_logs.recorder import Origin, process_call_logs
 from inference.gateway.callers import Caller
-from inference.gateway.errors import Rejected, unavailable
+from inference.gateway.errors import Rejected, queue_full, require_task, unavailable
 from inference.gateway.policies import PolicyCache
 from inference.gateway.safety import Safety
 from inference.gateway.stream import Stream
@@ -258,11 +258,7 @@ class Gateway:
                 self.ended(stream)  # a fast engine was done before this process heard of the admission
         except QueueFull as full:
             self.spawn(self._withdraw(ticket))
-            raise unavailable(
-                f"{full.waiting} requests of yours are waiting already. Send fewer at once, or try again shortly.",
-                code="queue_full",
-                retry_after_s=retry_after_s(full.expected_ms),
-            ) from full
+            raise queue_full(full) from full
         except RedisError as error:
             self.spawn(self._withdraw(ticket))
             log.warning("gateway.enqueue_failed", request_id=ticket.id, error=type(error).__name__)
@@ -471,27 +467,10 @@ class Gateway:
         ]
 
 
-def require_task(target: Route, kind: str) -> None:
-    """Raises Rejected(400) when the model is not for this kind of request. A chat model also completes texts."""
-    if target.task != kind and not (kind == "completion" and target.task == "chat"):
-        raise Rejected(
-            400,
-            "model_not_supported",
-            f"The model '{target.name}' is for {target.task} requests and does not serve {kind} requests.",
-            param="model",
-        )
-
-
 def has_several(body: dict[str, Any]) -> bool:
     """Whether one request completes several prompts."""
     prompt = body.get("prompt")
     return isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int)
-
-
-def retry_after_s(expected_ms: int) -> float:
-    """When a tenant whose queue is full should try again: when a quarter of what waits has been taken, at the latest
-    after a minute. 2 s where nobody knows how fast the queue moves."""
-    return 2.0 if expected_ms < 0 else min(60.0, max(1.0, expected_ms / 4_000))
 
 
 _gateways: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Gateway] = weakref.WeakKeyDictionary()

@@ -151,50 +151,20 @@ class RequestQueue:
         last one used must have been charged by then, or it would wait behind a neighbour for a charge that comes late.
         Raises RedisError; all of it may be sent again then.
         """
-        commands: list[Sequence[Any]] = [
-            (
-                "XADD",
-                USAGE,
-                "MAXLEN",
-                "~",
-                USAGE_LENGTH,
-                "*",
-                "r",
-                encode_usage(note),
-                *(("j", mark) if mark else ()),
-            )
-            for note, mark in notes
-        ]
-        calls_made: list[tuple[Any, DeploymentKeys, list[Any]]] = [
-            (self._finish, keys, calls.finish(keys, note))
-            for note, _ in notes
-            for keys in (self.keys(note.deployment_id),)
-        ]
+        records = [_record(note, mark) for note, mark in notes]
+        made = [(self._finish, self.keys(note.deployment_id), note) for note, _ in notes]
+        scripts = [(script, keys, calls.finish(keys, note)) for script, keys, note in made]
         if used:
             keys = self.keys(deployment)
-            calls_made += [(self._charge, keys, arguments) for arguments in calls.charge(keys, used)]
-        commands += [_evaluation(*made) for made in calls_made]
+            scripts += [(self._charge, keys, arguments) for arguments in calls.charge(keys, used)]
         webs = list(boxes)
-        commands += [
-            (
-                "XADD",
-                outbox(web),
-                "NOMKSTREAM",
-                "MAXLEN",
-                "~",
-                OUTBOX_LENGTH,
-                "*",
-                "f",
-                encode_frames(boxes[web]),
-            )
-            for web in webs
-        ]
-        answers = await self.client.ask(commands)
-        sent = answers[len(commands) - len(webs) :]
-        _raise_first([*answers[: len(notes)], *sent])
-        for made, answer in zip(calls_made, answers[len(notes) :], strict=False):
+        frames = [_message(web, boxes[web]) for web in webs]
+        answers = await self.client.ask([*records, *(_evaluation(*script) for script in scripts), *frames])
+        sent = answers[len(records) + len(scripts) :]
+        _raise_first([*answers[: len(records)], *sent])
+        for (script, keys, arguments), answer in zip(scripts, answers[len(records) :], strict=False):
             if isinstance(answer, NoScriptError):
-                await made[0](made[1].fair, made[2])  # a new or restarted server
+                await script(keys.fair, arguments)  # a new or restarted server
             elif isinstance(answer, Exception):
                 raise answer
         return {web for web, answer in zip(webs, sent, strict=True) if answer is None}
@@ -226,6 +196,17 @@ class RequestQueue:
 def _evaluation(script: Any, keys: DeploymentKeys, arguments: list[Any]) -> tuple[Any, ...]:
     """By digest: redis-py's scripts in a pipeline ask first whether the server has them, one more round trip."""
     return ("EVALSHA", script.sha, len(keys.fair), *keys.fair, *arguments)
+
+
+def _record(note: UsageNote, mark: str) -> tuple[Any, ...]:
+    """The command that puts a usage record on its way."""
+    kept = ("j", mark) if mark else ()
+    return ("XADD", USAGE, "MAXLEN", "~", USAGE_LENGTH, "*", "r", encode_usage(note), *kept)
+
+
+def _message(web: str, frames: list[Frame]) -> tuple[Any, ...]:
+    """The command that sends frames to a web process; answered with None when that is gone."""
+    return ("XADD", outbox(web), "NOMKSTREAM", "MAXLEN", "~", OUTBOX_LENGTH, "*", "f", encode_frames(frames))
 
 
 def _raise_first(answers: list[Any]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from inference.gateway import gateway
-from inference.gateway.gateway import retry_after_s
+from inference.gateway.errors import retry_after_s
 from inference.queue.keys import DeploymentKeys
 from inference.worker.engines.simulated import SimulatedEngine
 from inference.worker.port import EngineRequest

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from safety import canary
+from safety.injection import views
 from tests.examples import examples
 from tests.safety.evaluation import ordinary_prompts
 
@@ -120,12 +121,22 @@ def test_it_is_seen_in_disguise(step: str, part: str) -> None:
         ("percent", "base64"),
         ("escapes", "lines"),
         ("base64", "zero width"),
+        ("zero width", "base64"),
+        ("zero width", "hex"),
         ("hex", "full width"),
         ("reversed", "rot13"),
     ],
 )
 def test_it_is_seen_in_one_disguise_over_another(first: str, second: str) -> None:
     assert canary.appears(STEPS[second][0](STEPS[first][0](TOKEN)), [TOKEN])
+
+
+@pytest.mark.parametrize("encoding", ["base64", "base32", "hex"])
+def test_invisible_characters_below_an_encoding_do_not_hide_that_it_is_text(encoding: str) -> None:
+    """Of any token, not by the luck of its letters: what is decoded is read as text."""
+    encoded = STEPS[encoding][0]("\u200b".join(TOKEN))
+    read = [content for content, *_ in views.decoded(encoded, short=True)]
+    assert "\u200b".join(TOKEN) in read
 
 
 def test_pieces_among_other_words_are_seen() -> None:

@@ -12,6 +12,7 @@ import binascii
 import codecs
 import html
 import re
+import unicodedata
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
@@ -195,7 +196,7 @@ def _readable(data: bytes) -> str | None:
         text = data.decode()
     except UnicodeDecodeError:
         return None
-    # Invisible characters are no sign of bytes that are no text: they are a disguise under the encoding.
+    # Invisible characters do not make bytes that are no text: they are a disguise below the encoding.
     odd = sum(
         1
         for letter in text[:400]
