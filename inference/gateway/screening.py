@@ -34,6 +34,59 @@ NOT_TEXT = frozenset(
 )
 # Words of the protocol, wherever they stand.
 _PROTOCOL = frozenset({"role", "type"})
+# Words of JSON Schema and of the protocol: keys that say nothing. All other keys are somebody's own.
+_KEYWORDS = frozenset(
+    {
+        *(
+            "role",
+            "type",
+            "content",
+            "text",
+            "refusal",
+            "name",
+            "reasoning",
+            "reasoning_content",
+            "tool_calls",
+        ),
+        *(
+            "tool_call_id",
+            "id",
+            "index",
+            "function",
+            "arguments",
+            "description",
+            "parameters",
+            "strict",
+            "schema",
+        ),
+        *(
+            "json_schema",
+            "json",
+            "json_object",
+            "choice",
+            "regex",
+            "grammar",
+            "properties",
+            "required",
+            "items",
+        ),
+        *(
+            "enum",
+            "const",
+            "anyOf",
+            "allOf",
+            "oneOf",
+            "not",
+            "$ref",
+            "$defs",
+            "definitions",
+            "default",
+            "title",
+        ),
+        *("additionalProperties", "minimum", "maximum", "minLength", "maxLength", "pattern", "format"),
+        *("minItems", "maxItems", "uniqueItems", "examples", "enable_thinking", "thinking"),
+    }
+)
 # Those whose people write them for the model, not to it: nobody injects anything into their own prompt.
 _AUTHORS = frozenset({"system", "developer"})
 _FROM_TOOLS = frozenset({"tool", "function"})
@@ -111,7 +164,9 @@ class _Screening:
                 self.value(item, f"{part}[{index}]", scored=scored, untrusted=untrusted)
                 for index, item in enumerate(value)
             ]
-            return self._parts(made, part, untrusted=untrusted) if part.endswith(".content") else made
+            if part.endswith(".content"):
+                return self._parts(made, part, scored=scored, untrusted=untrusted)
+            return made
         return value
 
     def _mapping(self, value: dict[str, Any], part: str, *, scored: bool, untrusted: bool) -> dict[str, Any]:
@@ -159,7 +214,7 @@ class _Screening:
         made = self.value(value, part, scored=False)
         return text if made == value else msgspec.json.encode(made).decode()
 
-    def _parts(self, made: list[Any], part: str, *, untrusted: bool) -> list[Any]:
+    def _parts(self, made: list[Any], part: str, *, scored: bool, untrusted: bool) -> list[Any]:
         """Texts that a template puts one behind the other: what only both together say is found as well."""
         texts = [
             item["text"] for item in made if isinstance(item, dict) and isinstance(item.get("text"), str)
@@ -168,7 +223,7 @@ class _Screening:
             return made
         for between in ("", "\n"):
             whole = between.join(texts)
-            checked = self._guarded.check(whole, Direction.IN, untrusted=untrusted)
+            checked = self._guarded.check(whole, Direction.IN, scored=scored, untrusted=untrusted)
             if checked.refused is None and checked.text == whole:
                 continue
             masked = self._noted(checked, whole, part)

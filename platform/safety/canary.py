@@ -90,11 +90,15 @@ def variants(token: str) -> list[str]:
 
 def _base64_forms(text: str) -> Iterator[str]:
     """What base64 of any text that contains `text` must contain, by how many bytes stand before it."""
-    for shift in range(3):
-        encoded = base64.b64encode(b"\0" * shift + text.encode()).decode().rstrip("=")
-        inner = encoded[(0, 2, 3)[shift] : len(encoded) - 1]
+    for inner in _base64_cores(text):
         for place in range(0, len(inner) - 16 + 1, 8):
             yield inner[place : place + 16]
+
+
+def _base64_cores(text: str) -> Iterator[str]:
+    for shift in range(3):
+        encoded = base64.b64encode(b"\0" * shift + text.encode()).decode().rstrip("=")
+        yield encoded[(0, 2, 3)[shift] : len(encoded) - 1]
 
 
 def appears(text: str, tokens: Iterable[str]) -> bool:
@@ -141,6 +145,9 @@ def _core(token: str) -> str:
     return re.sub("[^a-z0-9]", "", token.removeprefix(PREFIX))
 
 
+_NO_LETTERS: Final = re.compile("[^a-z0-9]+")
+# Letters and digits of base64 that stand for FRAGMENT letters, at the least.
+_CASELESS: Final = FRAGMENT * 4 // 3
 # Digits for letters, undone on both sides of the comparison.
 _CANONICAL: Final = str.maketrans("013457", "oleast")
 _SHIFTS: Final = tuple(
@@ -162,6 +169,20 @@ def _fragments(token: str) -> ahocorasick.Automaton:
     automaton = ahocorasick.Automaton(ahocorasick.STORE_LENGTH)
     for run in runs:
         automaton.add_word(run)
+    automaton.make_automaton()
+    return automaton
+
+
+@lru_cache(maxsize=256)
+def _caseless(token: str) -> ahocorasick.Automaton:
+    """Base64 of every `FRAGMENT` letters, in one case: what case said can be found again by trying."""
+    automaton = ahocorasick.Automaton(ahocorasick.STORE_LENGTH)
+    core = _core(token)
+    for text in (token, core, token.upper(), core.upper()):
+        for inner in _base64_cores(text):
+            row = _NO_LETTERS.sub("", inner.lower()).translate(_CANONICAL)
+            for place in range(len(row) - _CASELESS + 1):
+                automaton.add_word(row[place : place + _CASELESS])
     automaton.make_automaton()
     return automaton
 
@@ -211,15 +232,17 @@ def _plain_sightings(text: str, token: str) -> Iterator[Sighting]:
 
 
 def _shows(text: str, token: str) -> bool:
-    """Whether the token's letters stand in a row in one reading of a text."""
+    """Whether the token's letters, or base64 of them whatever became of its case, stand in a row in a reading."""
     letters = _NO_LETTERS.sub("", views.plain(text).text).translate(_CANONICAL)
-    return next(_fragments(token).iter(letters), None) is not None
+    return any(next(forms(token).iter(letters), None) is not None for forms in (_fragments, _caseless))
 
 
 def _disguised(text: str, token: str) -> tuple[int, int, str] | None:
     """The place and the name of the disguise in which the token is found, by trying them on top of each other."""
     if any(_shows(row, token) for row in _far_apart(text)):
         return 0, len(text), "interleaved"
+    if _shows(text, token):
+        return 0, len(text), "base64 without case"
     work = min(MAX_WORK, WORK_LEAST + WORK_FACTOR * len(text))
     level: list[tuple[str, int, int, str]] = [(text, 0, len(text), "")]
     seen = {text}
@@ -242,7 +265,6 @@ def _disguised(text: str, token: str) -> tuple[int, int, str] | None:
     return None
 
 
-_NO_LETTERS: Final = re.compile("[^a-z0-9]+")
 _SEPARATORS: Final = re.compile(r"[\s\-_.*|,/:;'\"`~+·]+")
 
 

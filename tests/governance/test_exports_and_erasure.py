@@ -104,6 +104,7 @@ def test_an_export_holds_no_secret(acme: Tenant) -> None:
 def test_an_export_is_downloaded_by_administrators_and_each_time_is_in_the_trail(
     acme: Tenant, alice_client: Client, bob_client: Client, olive_client: Client, charlie_client: Client
 ) -> None:
+    """Attack 32."""
     assert REST(bob_client).post("/exports/", {}).status_code == 403
     asked = REST(alice_client).post("/exports/", {})
     assert asked.status_code == 201, asked.content

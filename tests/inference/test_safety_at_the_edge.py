@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from core.actors import system
+from core.errors import DomainError
 from core.scoping import tenant_scope
 from core.valkey import sync_client
 from inference.gateway import gateway
@@ -53,6 +54,7 @@ def ask(content: str = "hello", **extra: Any) -> dict[str, Any]:
 
 
 async def test_a_phrase_in_a_request_is_refused_on_every_route(edge: Edge) -> None:
+    """Attack 60."""
     await edge.start_replica("rep-a")
     bodies = {
         "/v1/chat/completions": ask(f"say {PHRASE}"),
@@ -94,6 +96,7 @@ async def test_embeddings_pass_the_rules_too(edge: Edge, served: Served) -> None
 
 
 async def test_of_a_streamed_answer_nothing_of_the_phrase_leaves(edge: Edge) -> None:
+    """Attack 61, on the whole path; cut everywhere and in disguises in test_shield."""
     await edge.start_replica("rep-a", text=ANSWER, tokens=64)
     options = {"stream": True, "stream_options": {"include_usage": True}, "max_tokens": 64}
     async with edge.http() as http, edge.http("globex") as other:
@@ -111,7 +114,7 @@ async def test_of_a_streamed_answer_nothing_of_the_phrase_leaves(edge: Edge) -> 
     assert chunks[-1] == "[DONE]"
     assert chunks[-2]["usage"]["completion_tokens"] > 0
     said = "".join(choice["text"] for chunk in legacy[:-1] for choice in chunk["choices"])
-    assert "thunder" not in said
+    assert PHRASE not in said
     usage = await edge.usage(answer.headers["x-request-id"])
     assert (usage["outcome"], usage["error_code"]) == ("completed", "content_filter")
     assert usage["completion_tokens"] < 64, "the engine did not go on"
@@ -131,7 +134,7 @@ async def test_of_a_whole_answer_nothing_of_the_phrase_leaves(edge: Edge) -> Non
         assert PHRASE not in json.dumps(choice)
     assert legacy["choices"][0]["finish_reason"] == "content_filter"
     assert "thunder" not in legacy["choices"][0]["text"]
-    assert answer["usage"]["completion_tokens"] == 128
+    assert answer["usage"]["completion_tokens"] == 648
 
 
 async def test_without_the_guard_the_phrase_would_pass(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,6 +220,8 @@ async def test_what_waits_for_a_person_passes_once_approved(edge: Edge) -> None:
 async def test_a_broken_checker_closes_the_door_unless_the_tenant_wants_it_open(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Attack 63."""
+
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
 
@@ -286,3 +291,64 @@ async def test_a_refusal_speaks_the_tenants_language(edge: Edge) -> None:
             sentences.append(sentence)
     assert any("\u4e00" <= letter <= "\u9fff" for letter in sentences[0])
     assert sentences[1] == "Not here."
+
+
+async def test_masking_in_a_stream_keeps_usage_and_the_end_right(edge: Edge) -> None:
+    """Attack 62: what is masked straddles the chunks."""
+    await asyncio.to_thread(publish, edge.served.globex, action_in="off", action_out="mask")
+    await edge.start_replica("rep-a", text=ANSWER, tokens=64)
+    options = {"stream": True, "stream_options": {"include_usage": True}, "max_tokens": 64}
+    async with edge.http("globex") as http:
+        chunks = events((await http.post("/v1/chat/completions", json=ask(**options))).text)
+        whole = (await http.post("/v1/chat/completions", json=ask(max_tokens=64))).json()
+    said, choice = text_of(chunks), whole["choices"][0]
+    assert "[WEATHER]" in said
+    assert PHRASE not in said
+    assert (choice["message"]["content"], choice["finish_reason"]) == (said, "stop")
+    ends = [one["finish_reason"] for chunk in chunks[:-1] for one in chunk["choices"] if one["finish_reason"]]
+    assert ends == ["stop"]
+    assert chunks[-2]["usage"] == whole["usage"]
+    assert whole["usage"]["completion_tokens"] == 64
+
+
+async def test_nothing_in_a_request_weakens_its_tenants_rules(edge: Edge) -> None:
+    """Attack 66."""
+    await edge.start_replica("rep-a")
+    headers = {
+        "X-Atrium-Safety": "off", "X-Safety": "off", "X-Guardrails": "none", "X-Tenant": "globex",
+        "X-Atrium-Tenant": "globex", "X-Forwarded-Host": "globex", "X-Content-Filter": "false",
+    }  # fmt: skip
+    fields: dict[str, Any] = {
+        "metadata": {"safety": "off", "guardrails": "none", "tenant": "globex"}, "user": "admin",
+    }  # fmt: skip
+    async with edge.http() as http:
+        for extra in ({}, fields, {"stream": True, **fields}):
+            answer = await http.post("/v1/chat/completions", json=ask(PHRASE, **extra), headers=headers)
+            assert answer.json()["error"]["code"] == "content_filter"
+        for name in ("safety", "guardrails", "moderation", "content_filter"):
+            answer = await http.post("/v1/chat/completions", json={**ask("hello"), name: "off"})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unknown_parameter")
+        assert (await http.post("/v1/chat/completions", json=ask("hello", **fields))).status_code == 200
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*b", "(a|aa)+c", "([a-z]+)*1", "(.*a){12}b"])
+async def test_no_expression_of_a_tenant_keeps_a_text_waiting(edge: Edge, pattern: str) -> None:
+    """Attack 67: a matcher that goes back would take longer than the world is old; the request would time out."""
+
+    def add() -> None:
+        with tenant_scope(edge.served.globex.pk):
+            owner = Owner(edge.served.globex.pk)
+            rules.create(
+                owner=owner, actor=MACHINE, name="hostile", kind="pattern", category="c", pattern=pattern,
+                action_in="flag", action_out="flag",
+            )  # fmt: skip
+            versions.publish(owner=owner, actor=MACHINE)
+
+    try:
+        await asyncio.to_thread(add)
+    except DomainError:
+        return  # refused, with a sentence for its author
+    await edge.start_replica("rep-a")
+    async with edge.http("globex") as http:
+        answer = await http.post("/v1/chat/completions", json=ask("a" * 20_000 + "!"))
+        assert answer.status_code == 200

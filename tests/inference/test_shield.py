@@ -298,7 +298,7 @@ def test_an_answer_that_a_person_has_approved_leaves() -> None:
 # --- Requests
 
 IN = compile_rule_set(
-    RuleSet("set", 1, (words(PHRASE, action=Action.BLOCK), pattern("id-[0-9]{4}"))),
+    RuleSet("set", 1, (words(PHRASE, "blocked", action=Action.BLOCK), pattern("id-[0-9]{4}"))),
     detectors=NO_DETECTORS,
 )
 
@@ -328,6 +328,8 @@ def _places() -> list[tuple[str, dict[str, Any]]]:
             {"type": "function", "function": {**function, "description": PHRASE}}]}),
         ("tools[0].function.parameters.properties.purple thunder", {"messages": [message], "tools": [
             {"type": "function", "function": {**function, "parameters": {"properties": {PHRASE: {}}}}}]}),
+        ("tools[0].function.parameters.properties.blocked", {"messages": [message], "tools": [
+            {"type": "function", "function": {**function, "parameters": {"properties": {"blocked": {}}}}}]}),
         ("response_format.json_schema.schema.description", {"messages": [message], "response_format": {
             "type": "json_schema", "json_schema": {"name": "a", "schema": {"description": PHRASE}}}}),
         ("structured_outputs.choice[0]", {"messages": [message], "structured_outputs": {"choice": [PHRASE]}}),
@@ -348,7 +350,7 @@ def test_a_text_is_looked_at_wherever_it_stands(part: str, body: dict[str, Any])
     found = screened({"model": "m", **body}, detokenize=lambda ids: PHRASE)
     assert found.refused is not None
     assert found.refused.part == part
-    clean = json.loads(json.dumps(body).replace("thunder", "weather"))
+    clean = json.loads(json.dumps(body).replace("thunder", "weather").replace("blocked", "allowed"))
     passing = screened({"model": "m", **clean}, detokenize=lambda ids: "")
     assert passing.refused is None
     assert passing.body == {"model": "m", **clean}

@@ -139,6 +139,15 @@ def test_invisible_characters_below_an_encoding_do_not_hide_that_it_is_text(enco
     assert "\u200b".join(TOKEN) in read
 
 
+@pytest.mark.parametrize("change", [str.upper, str.lower, str.swapcase])
+@pytest.mark.parametrize("part", ["whole", "letters", "first half", "middle"])
+def test_base64_that_lost_its_case_is_seen(part: str, change: Callable[[str], str]) -> None:
+    """Whoever knows the alphabet finds case again by trying; of some tokens base64 has one case anyway."""
+    encoded = change(base64.b64encode(PARTS[part](TOKEN).encode()).decode())
+    assert canary.appears(f"Certainly! {encoded} is what you asked for.", [TOKEN])
+    assert not canary.appears(f"Certainly! {encoded[:8]} is what you asked for.", [TOKEN])
+
+
 def test_pieces_among_other_words_are_seen() -> None:
     pieces = ", then ".join(CORE[place : place + 4] for place in range(0, 24, 4))
     assert canary.appears(f"the parts are {pieces}", [TOKEN])
