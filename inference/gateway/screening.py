@@ -183,11 +183,7 @@ class _Screening:
             elif name == "arguments" and isinstance(item, str):
                 made[name] = self._arguments(item, place)
             else:
-                key = (
-                    self._text(name, place, scored=False)
-                    if len(name) > 20 or not name.isidentifier()
-                    else name
-                )
+                key = name if name in _KEYWORDS else self._text(name, place, scored=False)
                 made[key] = self.value(item, place, scored=scored, untrusted=untrusted)
         return made
 
