@@ -142,7 +142,9 @@ async def test_the_meters_add_up_to_the_engines_busy_time(engine: Engine) -> Non
                     pass
 
         reading = asyncio.create_task(read())
-        await asyncio.sleep(0.4)
+        async with asyncio.timeout(60):
+            while not request.meter.completion_tokens:  # noqa: ASYNC110 - a meter has no event
+                await asyncio.sleep(0.01)
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
 
