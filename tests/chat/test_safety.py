@@ -11,7 +11,7 @@ import pytest
 from inference.chat import partials
 from tests.chat.test_real_gateway import line_to
 from tests.inference.edge import Edge, Served, edge_for
-from tests.inference.test_safety_at_the_edge import ANSWER, PHRASE, publish
+from tests.inference.test_safety_at_the_edge import ANSWER, PHRASE, publish, run
 
 pytestmark = pytest.mark.slow
 
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 async def edge(transactional_db: None) -> AsyncIterator[Edge]:
     """The server without a replica, and a store that ends with it. Acme blocks a phrase."""
-    served = await asyncio.to_thread(Served.create)
-    await asyncio.to_thread(publish, served.acme)
+    served = await run(Served.create)
+    await run(publish, served.acme)
     async with edge_for(served) as running:
         yield running
         store = partials._stores.pop(asyncio.get_running_loop(), None)
