@@ -71,6 +71,7 @@ def keys_with(text: str) -> set[str]:
 def _dumped(valkey: Any, key: bytes) -> bytes:
     kind = valkey.type(key).decode()
     readers: dict[str, Any] = {
+        "none": lambda: b"",  # it has expired meanwhile
         "string": lambda: valkey.get(key),
         "hash": lambda: valkey.hgetall(key),
         "list": lambda: valkey.lrange(key, 0, -1),
