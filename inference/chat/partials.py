@@ -35,13 +35,17 @@ redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3])
 return redis.call('HGETALL', KEYS[1])
 """
 
-# KEYS as above. ARGV: writer, answer's life (s), lease (ms) [, batch number, batch]. 1 written, 0 fenced, -1
-# lost.
+# KEYS as above. ARGV: writer, answer's life (s), lease (ms) [, batch number, batch, 1 when the batch is the whole
+# answer]. 1 written, 0 fenced, -1 lost.
 _WRITE = """
 local writer = redis.call('HGET', KEYS[1], 'writer')
 if not writer then return -1 end
 if writer ~= ARGV[1] then return 0 end
 if ARGV[4] then
+  if ARGV[6] == '1' then
+    redis.call('DEL', KEYS[1])
+    redis.call('HSET', KEYS[1], 'writer', writer)
+  end
   redis.call('HSET', KEYS[1], ARGV[4], ARGV[5])
   redis.call('EXPIRE', KEYS[1], ARGV[2])
 end
@@ -78,11 +82,23 @@ class Batch(msgspec.Struct, array_like=True):
 
 @dataclass(slots=True)
 class Partial:
-    """The part of an answer that exists: its text, its tokens, and the number that the next batch gets."""
+    """The part of an answer that exists: its text, its tokens, and the number that the next batch gets.
+
+    `is_stored` is false for a part that Valkey does not have (the database does): whoever goes on with it writes
+    the whole of it there first, or a crash would leave the continuation without its beginning.
+    """
 
     text: str = ""
     tokens: list[int] = field(default_factory=list)
     next_batch: int = 0
+    is_stored: bool = True
+
+
+def furthest(found: Partial, kept: Partial) -> Partial:
+    """Of what Valkey has of an answer and what the database has, that which goes further."""
+    if (len(found.tokens), len(found.text)) >= (len(kept.tokens), len(kept.text)):
+        return found
+    return Partial(kept.text, list(kept.tokens), is_stored=False)
 
 
 _decoder = msgspec.msgpack.Decoder(Batch)
@@ -116,10 +132,15 @@ class PartialStore:
         number: int,
         text: str,
         tokens: Sequence[int],
+        *,
+        whole: bool = False,
     ) -> None:
-        """Keep one batch: one round trip, idempotent by `number`. Raises Fenced, Lost, or RedisError."""
+        """Keep one batch: one round trip, idempotent by `number`. Raises Fenced, Lost, or RedisError.
+
+        `whole`: it takes the place of every batch that there is.
+        """
         batch = _encoder.encode(Batch(text, list(tokens)))
-        await self._put(tenant_id, message_id, writer, [number, batch])
+        await self._put(tenant_id, message_id, writer, [number, batch, int(whole)])
 
     async def renew(self, tenant_id: UUID, message_id: UUID, writer: UUID) -> None:
         """Give a sign of life. Raises Fenced, Lost, or RedisError."""

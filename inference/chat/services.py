@@ -20,7 +20,7 @@ from core.ids import new_id
 from core.scoping import current_tenant_id
 from inference.chat import selectors
 from inference.chat.models import TITLE_LENGTH, ChatMessage, ChatSession, MessageState, Role
-from inference.chat.partials import Partial
+from inference.chat.partials import Partial, furthest
 
 UNFINISHED = (MessageState.STREAMING, MessageState.INTERRUPTED, MessageState.STOPPED, MessageState.FAILED)
 
@@ -199,8 +199,7 @@ def reopen(*, actor: Actor, chat: str, message: str, found: Partial, writer: UUI
         return Turn(session, question, answer, {}, kept)
     if last is None or last.pk != answer.pk:
         raise Conflict("Only the last answer of a chat can be continued.", code="not_last_answer")
-    partial = found if len(found.tokens) >= len(kept.tokens) else kept
-    partial.next_batch = found.next_batch
+    partial = furthest(found, kept)
     answer.state = MessageState.STREAMING
     answer.writer = writer
     answer.error_code = ""
@@ -231,17 +230,20 @@ def close(*, message_id: UUID, writer: UUID, outcome: Outcome) -> bool:
 
 @transaction.atomic
 def recover(*, message_id: UUID, partial: Partial) -> bool:
-    """Mark an answer whose writer died as interrupted, with the text that it left in Valkey.
+    """Mark an answer whose writer died as interrupted, with the text that it left in Valkey, if that goes further
+    than what the database has of it: a writer may die before it has written anything.
 
     `writer` stays: should it live after all, its own `close` still counts.
     """
-    changed = ChatMessage.objects.filter(pk=message_id, state=MessageState.STREAMING).update(
-        state=MessageState.INTERRUPTED,
-        content=partial.text,
-        token_ids=partial.tokens,
-        updated_at=clock.now(),
+    streaming = ChatMessage.objects.filter(pk=message_id, state=MessageState.STREAMING)
+    answer = streaming.select_for_update().first()
+    if answer is None:
+        return False
+    left = furthest(partial, Partial(answer.content, answer.token_ids))
+    streaming.update(
+        state=MessageState.INTERRUPTED, content=left.text, token_ids=left.tokens, updated_at=clock.now()
     )
-    return bool(changed)
+    return True
 
 
 def _refuse_while_running(last: ChatMessage | None) -> None:

@@ -82,6 +82,7 @@ class Transcript:
         self._store = store
         self._place = (tenant_id, message_id, writer)
         self._next_batch = known.next_batch
+        self._is_stored = known.is_stored
         self._deliver = deliver
         # How much is known from before, and how much this stream has said: characters and tokens from the
         # beginning.
@@ -240,13 +241,18 @@ class Transcript:
 
     async def _keep(self, text: str, tokens: list[int]) -> None:
         try:
-            if text or tokens:
+            if not (text or tokens):
+                await self._store.renew(*self._place)
+            elif self._is_stored:
                 await self._store.write(*self._place, self._next_batch, text, tokens)
                 self._next_batch += 1
             else:
-                await self._store.renew(*self._place)
+                await self._keep_all()
         except Lost:
             # Valkey came back without the answer: it gets the whole of it once more.
             await self._store.claim(*self._place)
-            await self._store.write(*self._place, 0, self.text, self.tokens)
-            self._next_batch = 1
+            await self._keep_all()
+
+    async def _keep_all(self) -> None:
+        await self._store.write(*self._place, 0, self.text, self.tokens, whole=True)
+        self._next_batch, self._is_stored = 1, True

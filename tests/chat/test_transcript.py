@@ -14,10 +14,11 @@ from redis.exceptions import ConnectionError as ValkeyAway
 from core.ids import new_id
 from core.valkey import async_client
 from inference.chat import transcript as module
-from inference.chat.partials import Fenced, Partial, PartialStore
+from inference.chat.partials import Fenced, Partial, PartialStore, furthest
 from inference.chat.transcript import Diverged, End, Transcript
 from tests.chat.scripted import Script, ScriptedStream
 from tests.examples import examples
+from tests.waiting import until
 
 # Letters of one to four bytes, one that needs two UTF-16 units, a combining mark and a line feed.
 TEXT = st.text(alphabet="ab 中é😀\u0301\n", min_size=1, max_size=40)
@@ -54,9 +55,7 @@ async def one_run(
     """One connection: claim, show what is known beyond the screen, go on. Returns how it ended and what it kept."""
     tenant, message = place
     writer = new_id()
-    known = await store.claim(tenant, message, writer)
-    if kept is not None and len(kept.tokens) > len(known.tokens):
-        known = Partial(kept.text, kept.tokens, known.next_batch)
+    known = furthest(await store.claim(tenant, message, writer), kept or Partial())
     reader.text += known.text[len(reader.text) :]
     transcript = Transcript(
         store=store, tenant_id=tenant, message_id=message, writer=writer, known=known, deliver=reader.take
@@ -174,6 +173,26 @@ async def test_text_is_kept_before_it_is_shown(store: PartialStore) -> None:
     assert all(seen)
 
 
+async def test_what_only_the_database_had_is_in_valkey_before_more_is_shown(store: PartialStore) -> None:
+    """Else a crash would leave the continuation without its beginning, and be taken for the whole."""
+    kept = Partial("Hello", [ord(letter) for letter in "Hello"])
+    script = Script(text="Hello, this is long", cuts=[3])
+    transcript, stream, _, place = await started(store, script, furthest(Partial(next_batch=4), kept))
+    await store.write(*place, 3, "stale", [1])
+    partials: list[Partial] = []
+
+    async def deliver(offset: int, text: str) -> None:
+        partials.append((await store.read(place[0], place[1]))[0])
+
+    transcript._deliver = deliver
+    assert await transcript.write(stream) is End.COMPLETE
+    assert partials
+    for partial in partials:
+        assert len(partial.text) > len(kept.text)
+        assert partial.tokens == [ord(letter) for letter in partial.text]
+        assert script.text.startswith(partial.text)
+
+
 async def test_a_burst_of_tokens_is_one_write_per_fifty_milliseconds(
     store: PartialStore,
 ) -> None:
@@ -239,7 +258,7 @@ async def test_the_engine_is_stopped_at_once_although_the_store_is_away(
 
     monkeypatch.setattr(store, "write", away)
     writing = asyncio.create_task(transcript.write(stream))
-    await asyncio.sleep(0.2)
+    await until(lambda: transcript.text)
     left_at = asyncio.get_running_loop().time()
     transcript.end(End.INTERRUPTED)
     assert await asyncio.wait_for(writing, 3) is End.INTERRUPTED
