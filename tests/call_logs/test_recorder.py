@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +19,7 @@ from inference.errors import Rejected
 from inference.queue import journal as journals
 from inference.queue.journal import Journal
 from inference.queue.keys import CALL_LOGS, written
+from tests.waiting import eventually
 
 TENANT = "01a21c15-c7fa-7195-93f2-764cdf54f530"
 
@@ -50,13 +50,6 @@ def refuse(logs: CallLogs, number: int, *, terms: LogTerms | None = None) -> Non
 
 def noted() -> list[str]:
     return [decode_note(fields[b"r"])["request_id"] for _, fields in sync_client().xrange(CALL_LOGS)]  # type: ignore[misc]
-
-
-def eventually(check: Callable[[], Any]) -> None:
-    until = time.monotonic() + 10
-    while not check():
-        assert time.monotonic() < until, "it never became true"
-        time.sleep(0.01)
 
 
 def test_notes_reach_stream_and_journal(logs: CallLogs, journal: Journal, tmp_path: Path) -> None:

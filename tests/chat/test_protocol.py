@@ -24,6 +24,7 @@ from tests.chat.conftest import Connect
 from tests.chat.scripted import ScriptedGateway
 from tests.factories.access import APIKeyFactory
 from tests.factories.tenants import MembershipFactory
+from tests.waiting import until
 
 
 def change(model: Any, pk: Any, **fields: Any) -> Any:
@@ -185,8 +186,7 @@ async def test_a_suspended_tenant_is_out_within_a_second_in_the_middle_of_an_ans
     await change(Tenant, acme.pk, status="suspended")
     error = (await asyncio.wait_for(line.until("error"), 2))[-1]
     assert (error["code"], await line.close_code()) == ("tenant_suspended", 4403)
-    await asyncio.sleep(0.2)
-    assert gateway.sent[0].closed_at is not None
+    await until(lambda: gateway.sent[0].closed_at is not None)
 
 
 async def test_a_stream_that_ends_with_the_loss_of_authority_closes_the_line(

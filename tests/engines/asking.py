@@ -145,10 +145,3 @@ def check_framing(got: Answer) -> None:
     assert with_usage == ([len(got.chunks) - 1] if asked else [])
     if asked:
         assert got.chunks[-1]["choices"] == []
-
-
-async def eventually(condition: Any, *, within_s: float = 1.0) -> None:
-    """Wait until `condition()` is true; fails after `within_s`."""
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.005)

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from inference.worker.port import Chunk, Engine, EngineRequest
-from tests.engines.asking import Answer, answer, ask, chat, check_framing, error_of, eventually
+from tests.engines.asking import Answer, answer, ask, chat, check_framing, error_of
+from tests.waiting import until
 
 STREAM: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 # Several choices are drawn, not chosen greedily: vLLM refuses to choose the same one twice.
@@ -160,7 +161,7 @@ class GenerationContract:
         for body in (STREAM, {}):
             request = chat(self.question, **body | self.endless)
             reader = asyncio.create_task(answer(engine, request))
-            await eventually(lambda: engine.counters().running > 0, within_s=5)
+            await until(lambda: engine.counters().running > 0)
             await asyncio.sleep(0.03)
             reader.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -169,7 +170,7 @@ class GenerationContract:
             await self._has_stopped(engine, request, before, 0)
 
     async def _has_stopped(self, engine: Engine, request: EngineRequest, aborted: int, seen: int) -> None:
-        await eventually(lambda: engine.counters().running == 0)
+        await until(lambda: engine.counters().running == 0)
         assert engine.counters().aborted == aborted
         used = request.meter.completion_tokens
         assert seen <= used < self.endless["max_tokens"], "what was produced until then, and no more"
@@ -199,7 +200,7 @@ class GenerationContract:
             assert got.usage["completion_tokens"] == got.request.meter.completion_tokens > 0
         produced = sum(got.usage["completion_tokens"] for got in together)
         prompts = sum(got.usage["prompt_tokens"] for got in together)
-        await eventually(lambda: engine.counters().completion_tokens == before.completion_tokens + produced)
+        await until(lambda: engine.counters().completion_tokens == before.completion_tokens + produced)
         after = engine.counters()
         assert after.running == after.waiting == 0
         assert after.prompt_tokens == before.prompt_tokens + prompts

@@ -13,9 +13,10 @@ import pytest
 
 from inference.worker.engines.remote import RemoteEngine
 from inference.worker.port import EngineDead
-from tests.engines.asking import PUBLIC_NAME, answer, ask, chat, check_framing, eventually
+from tests.engines.asking import PUBLIC_NAME, answer, ask, chat, check_framing
 from tests.engines.openai_server import Behaviour, OpenAIServer
 from tests.engines.upstream import CREDENTIAL, LOOPBACK, STREAM, Connect, fails, piece, sse
+from tests.waiting import until
 
 # --- What the server is told
 
@@ -255,7 +256,7 @@ async def test_leaving_closes_the_connection_at_once(
     server.behaviour.hang_after = 3
     server.behaviour.silent = not stream
     reader = asyncio.create_task(answer(engine, chat("Hello", stream=stream)))
-    await eventually(lambda: server.open_connections == 1 and len(server.received) == 2)
+    await until(lambda: server.open_connections == 1 and len(server.received) == 2)
     await asyncio.sleep(0.05)
     reader.cancel()
     await asyncio.gather(reader, return_exceptions=True)
@@ -269,7 +270,7 @@ async def test_requests_beyond_its_connections_fail_in_time(connect: Connect, se
     engine = await connect(max_connections=1, connect_timeout_s=0.1)
     server.behaviour.hang_after = 3
     holder = asyncio.create_task(answer(engine, chat("Hello", **STREAM)))
-    await eventually(lambda: len(server.received) == 2)
+    await until(lambda: len(server.received) == 2)
     fails(await answer(engine, chat("Hello", **STREAM)), 504, "upstream_timeout")
     holder.cancel()
     await asyncio.gather(holder, return_exceptions=True)
@@ -388,7 +389,7 @@ async def test_closing_ends_what_runs(connect: Connect, server: OpenAIServer) ->
     engine = await connect()
     server.behaviour.hang_after = 2
     reader = asyncio.create_task(answer(engine, chat("Hello", **STREAM)))
-    await eventually(lambda: engine.counters().running == 1 and len(server.received) == 2)
+    await until(lambda: engine.counters().running == 1 and len(server.received) == 2)
     await asyncio.sleep(0.05)
     await engine.close()
     with pytest.raises(EngineDead):

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from inference.worker.engines import simulated_answers as answers
 from inference.worker.engines.simulated import SEED_TEXT, SimulatedEngine
 from inference.worker.port import Chunk, EngineDead, EngineRequest, Event
-from tests.engines.asking import answer, ask, chat, error_of, eventually
+from tests.engines.asking import answer, ask, chat, error_of
 from tests.examples import examples
+from tests.waiting import until
 
 STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 Start = Callable[..., Awaitable[SimulatedEngine]]
@@ -129,7 +130,7 @@ async def test_the_rate_holds_however_many_run(start: Start) -> None:
         await asyncio.gather(
             *(answer(engine, chat(f"Hello {number}", max_tokens=50)) for number in range(count))
         )
-        assert 0.19 <= time.monotonic() - began < 0.5
+        assert 0.19 <= time.monotonic() - began < 2
 
 
 async def test_a_rest_makes_no_backlog(start: Start) -> None:
@@ -175,7 +176,7 @@ async def test_a_stalled_request_hangs_alone_until_it_is_given_up(start: Start) 
     engine = await start(tokens=20, stall_after=7)
     request = chat("Hello", **STREAM)
     reader = asyncio.create_task(answer(engine, request))
-    await eventually(lambda: request.meter.completion_tokens == 7)
+    await until(lambda: request.meter.completion_tokens == 7)
     await asyncio.sleep(0.05)
     assert request.meter.completion_tokens == 7
     assert engine.counters().running == 1
@@ -256,7 +257,7 @@ async def test_more_than_its_capacity_waits(start: Start) -> None:
 async def test_closing_ends_what_runs(start: Start) -> None:
     engine = await start(tokens=5, first_token_ms=60_000)
     reader = asyncio.create_task(answer(engine, chat("Hello")))
-    await eventually(lambda: engine.counters().running == 1)
+    await until(lambda: engine.counters().running == 1)
     await engine.close()
     with pytest.raises(EngineDead):
         await reader

@@ -62,6 +62,7 @@ from tests.factories.tenants import MembershipFactory, TenantFactory
 from tests.governance import stores
 from tests.inference.edge import BODY, Edge
 from tests.metering.notes import note
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("transactional_db")
 
@@ -191,11 +192,11 @@ async def ask(edge: Edge) -> None:
     async with edge.http() as http:
         for extra in ({}, {"stream": True}, {"n": 10**9}):
             await http.post("/v1/chat/completions", json={**body, **extra}, headers={"User-Agent": TEXT})
-    for _ in range(100):
-        if sum(row.is_settled for row in await in_thread(bring_in)()) >= 2:
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("the requests were not settled")
+
+    async def are_settled() -> bool:
+        return sum(row.is_settled for row in await in_thread(bring_in)()) >= 2
+
+    await until(are_settled)
 
 
 def set_full(edge: Edge) -> None:

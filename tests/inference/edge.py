@@ -27,6 +27,7 @@ from tenants.models import Tenant
 from tests.factories.access import APIKeyFactory
 from tests.factories.models_registry import DeploymentFactory, ModelFactory, ModelVersionFactory
 from tests.factories.tenants import TenantFactory
+from tests.waiting import until
 
 MODEL = "sim"
 BODY: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
@@ -73,11 +74,8 @@ class Edge:
             replica_id=name, node="test", deployment_id=str(self.served.deployment.pk), engine=engine
         )
         self._replicas[name] = (replica, asyncio.create_task(replica.run()))
-        for _ in range(500):
-            if replica.state == "ready":
-                return replica
-            await asyncio.sleep(0.01)
-        raise AssertionError(f"{name} did not become ready")
+        await until(lambda: replica.state == "ready")
+        return replica
 
     async def lose_replica(self, name: str) -> None:
         """As SIGKILL does it: no goodbye, nothing is sent or accounted for any more."""
@@ -98,7 +96,7 @@ class Edge:
             stale = {**json.loads(old), "at_ms": json.loads(old)["at_ms"] - 60_000}
             await self.valkey.hset(replica._keys.replicas, name, json.dumps(stale))
 
-    async def usage(self, request_id: str, timeout_s: float = 5.0) -> dict[str, Any]:
+    async def usage(self, request_id: str, timeout_s: float = 20.0) -> dict[str, Any]:
         """The usage record of a request, as soon as it is written."""
         for _ in range(int(timeout_s * 50)):
             for _, fields in await self.valkey.xrevrange(USAGE, count=200):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from inference.gateway import gateway
@@ -12,6 +11,7 @@ from inference.queue.keys import DeploymentKeys
 from inference.worker.engines.simulated import SimulatedEngine
 from inference.worker.port import EngineRequest
 from tests.inference.edge import BODY, Edge, events
+from tests.waiting import until
 
 STREAM = {**BODY, "stream": True}
 
@@ -33,22 +33,14 @@ class Watched(SimulatedEngine):
         self.most = max(self.most, len(self._running))
 
 
-async def until(holds: Callable[[], Any]) -> None:
-    for _ in range(500):
-        if holds():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not come to that")
-
-
 async def waits(edge: Edge, requests: int) -> None:
     """Until so many requests are in Valkey."""
     keys = DeploymentKeys(str(edge.served.deployment.pk))
-    for _ in range(500):
-        if await edge.valkey.hlen(keys.requests) == requests:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("the requests did not arrive")
+
+    async def are_there() -> bool:
+        return await edge.valkey.hlen(keys.requests) == requests
+
+    await until(are_there)
 
 
 async def test_l9_a_quiet_tenants_request_begins_at_once_beside_a_flood(edge: Edge) -> None:
@@ -105,12 +97,11 @@ async def test_answers_are_charged_while_they_come_out(edge: Edge) -> None:
             before = await counter()
             body = {**BODY, "stream": stream, "max_tokens": 2_000}
             call = asyncio.create_task(http.post("/v1/chat/completions", json=body))
-            for _ in range(300):
-                if await counter() > before + 20:
-                    break
-                await asyncio.sleep(0.02)
-            else:
-                raise AssertionError("nothing was charged while it ran")
+
+            async def is_charged(before: float = before) -> bool:
+                return await counter() > before + 20
+
+            await until(is_charged)
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
             await waits(edge, 0)

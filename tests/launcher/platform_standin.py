@@ -9,12 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psycopg
+
+from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 STANDIN = Path(__file__).with_name("standin")
@@ -26,15 +26,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def until(check: Callable[[], Any], timeout_s: float = LONG_S) -> Any:
-    """The first true thing that `check` gives; fails after the time."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := check()):
-        assert time.monotonic() < deadline, f"not within {timeout_s} s"
-        time.sleep(0.01)
-    return found
 
 
 def alive(pid: int) -> bool:
@@ -93,7 +84,10 @@ class Standin:
 
     def ready(self) -> dict[str, Any]:
         """What ready.json says, once it is there."""
-        until(lambda: self.ready_file.exists() or self.process is None or self.process.poll() is not None)
+        eventually(
+            lambda: self.ready_file.exists() or self.process is None or self.process.poll() is not None,
+            LONG_S,
+        )
         return dict(json.loads(self.ready_file.read_text()))
 
     def pids(self) -> dict[str, int]:

@@ -22,7 +22,8 @@ from launcher.secrets import Secrets
 from launcher.settings import load_dotenv, read_settings
 from launcher.stack import engine_spec, server_environment, server_specs
 from launcher.supervisor import end_leftovers, rotate
-from tests.launcher.platform_standin import alive, until
+from tests.launcher.platform_standin import alive
+from tests.waiting import eventually
 
 LAUNCHER = Path(launcher_settings.__file__).parent
 
@@ -93,7 +94,7 @@ def test_leftovers_are_known_by_start_time_and_ended(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
         for _ in "ab"
     )
-    until(lambda: read_stat(mine.pid) and read_stat(other.pid))
+    eventually(lambda: read_stat(mine.pid) and read_stat(other.pid))
     stats = {process.pid: read_stat(process.pid) for process in (mine, other)}
     started = {pid: found.started for pid, found in stats.items() if found}
     children = [

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.launcher.platform_standin import Standin, alive, until
+from tests.launcher.platform_standin import Standin, alive
+from tests.waiting import eventually
 
 NAMES = {"postgres", "valkey", "engine", "web", "jobs", "beat"}
 
@@ -27,16 +28,16 @@ def test_it_comes_up_survives_every_kill_and_leaves_nothing_behind(standin: Stan
     assert ready["models"] == ["talker", "embedder"]
     assert set(standin.pids()) == NAMES
     assert stat.S_IMODE(standin.ready_file.stat().st_mode) == 0o600
-    helpers = until(lambda: (standin.home / "helpers").exists() and _helpers(standin))
+    helpers = eventually(lambda: (standin.home / "helpers").exists() and _helpers(standin))
 
     for name in sorted(NAMES):
         old = standin.pids()[name]
         os.kill(old, signal.SIGKILL)
-        until(lambda name=name, old=old: standin.pids().get(name) not in (None, old), 5)
+        eventually(lambda name=name, old=old: standin.pids().get(name) not in (None, old), 5)
     # Both helpers of the killed engine worker went with it, also the one that had left its process group.
-    until(lambda: not any(map(alive, helpers)), 1)
-    until(lambda: _helpers(standin) != helpers)
-    until(standin.serves_rows, 15)
+    eventually(lambda: not any(map(alive, helpers)), 1)
+    eventually(lambda: _helpers(standin) != helpers)
+    eventually(standin.serves_rows, 15)
     assert standin.rows() == 1
 
     status, output = standin.stop(signal.SIGINT)
@@ -93,11 +94,11 @@ def test_starting_again_keeps_data_and_secrets(standin: Standin) -> None:
 @pytest.mark.stack
 def test_a_killed_launcher_leaves_nothing_that_the_next_one_trips_over(standin: Standin) -> None:
     before = standin.start().ready()["processes"]
-    until(lambda: (standin.home / "helpers").exists())
+    eventually(lambda: (standin.home / "helpers").exists())
     standin.stop(signal.SIGKILL)
     assert standin.ready_file.exists()
     standin.start()
-    until(lambda: standin.ready_file.exists() and standin.ready()["processes"] != before)
+    eventually(lambda: standin.ready_file.exists() and standin.ready()["processes"] != before)
     assert standin.rows() == 2
     assert not any(alive(process["pid"]) for process in before)
 
@@ -164,7 +165,7 @@ def test_several_web_processes_share_the_port(standin: Standin) -> None:
 @pytest.mark.stack
 def test_it_stops_while_it_is_still_coming_up(standin: Standin) -> None:
     standin.start()
-    until(lambda: (standin.home / "run" / "children.json").exists())
+    eventually(lambda: (standin.home / "run" / "children.json").exists())
     began = time.monotonic()
     status, output = standin.stop()
     assert status == 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from core.valkey import sync_client
-from inference.queue.keys import ENGINE_TOTALS, USAGE
+from inference.queue.keys import CALL_LOGS, ENGINE_TOTALS, USAGE
 from tests.inference.conftest import edge, served
 
 __all__ = ["edge", "served"]
@@ -15,7 +15,7 @@ __all__ = ["edge", "served"]
 
 @pytest.fixture
 def stream() -> Iterator[str]:
-    """The usage stream, empty before and after."""
-    sync_client().delete(USAGE, ENGINE_TOTALS)
+    """The usage stream, empty before and after, like the other streams that a journal looks at."""
+    sync_client().delete(USAGE, CALL_LOGS, ENGINE_TOTALS)
     yield USAGE
-    sync_client().delete(USAGE, ENGINE_TOTALS)
+    sync_client().delete(USAGE, CALL_LOGS, ENGINE_TOTALS)

@@ -14,6 +14,7 @@ from inference.queue.keys import ENGINE_TOTALS, USAGE, WEBS, outbox
 from inference.queue.wire import decode_usage
 from inference.worker.engines.simulated import SimulatedEngine
 from tests.inference.edge import BODY, Edge, events
+from tests.waiting import until
 
 STREAM = {**BODY, "stream": True}
 WITH_USAGE = {**STREAM, "stream_options": {"include_usage": True}}
@@ -70,18 +71,14 @@ async def test_f09_a_gateway_that_dies_takes_no_record_with_it(edge: Edge) -> No
     async with edge.http() as http:
         short = asyncio.create_task(http.post("/v1/chat/completions", json={**BODY, "max_tokens": 30}))
         long = asyncio.create_task(http.post("/v1/chat/completions", json={**BODY, "max_tokens": 400}))
-        await asyncio.sleep(0.15)
         web = gateway()
+        await until(lambda: [bool(stream.replica) for stream in web.streams.values()] == [True, True])
         ids = set(web.streams)
-        assert len(ids) == 2
         for task in list(web._tasks):  # as SIGKILL does: nothing is read, said or written any more
             task.cancel()
         await edge.valkey.hdel(WEBS, web.web)
         await edge.valkey.delete(outbox(web.web))
-        for _ in range(500):
-            if {one["request_id"] for one in records()} == ids:
-                break
-            await asyncio.sleep(0.02)
+        await until(lambda: {one["request_id"] for one in records()} == ids)
         short.cancel()
         long.cancel()
         await asyncio.gather(short, long, return_exceptions=True)
@@ -106,22 +103,19 @@ async def test_engine_time_of_all_requests_adds_up_and_the_totals_say_the_same(e
             *(http.post("/v1/chat/completions", json=STREAM) for _ in range(8)),
             *(leave(http) for _ in range(4)),
         )
-    for _ in range(200):
-        if len(records()) == 20 and not replica._jobs:
-            break
-        await asyncio.sleep(0.02)
+    await until(lambda: len(records()) == 20 and not replica._jobs)
     found, counters = records(), engine.counters()
     assert len(found) == 20
     assert all(one["gpu_prefill_ns"] > 0 and one["gpu_decode_ns"] > 0 for one in found)
     assert sum(one["gpu_prefill_ns"] + one["gpu_decode_ns"] for one in found) == counters.busy_ns
     assert counters.attributed_ns == counters.busy_ns
     replica.stop()
-    for _ in range(200):
-        data = sync_client().hget(ENGINE_TOTALS, "rep-a")
-        if data and json.loads(data)["ended_ms"]:  # type: ignore[arg-type]
-            break
-        await asyncio.sleep(0.02)
-    totals = json.loads(data)  # type: ignore[arg-type]
+
+    def engine_totals() -> dict[str, Any]:
+        return json.loads(sync_client().hget(ENGINE_TOTALS, "rep-a") or "{}")  # type: ignore[arg-type]
+
+    await until(lambda: engine_totals().get("ended_ms"))
+    totals = engine_totals()
     assert totals["requests"] == 20
     assert totals["busy_ns"] == totals["attributed_ns"] == counters.busy_ns
     assert (
