@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
@@ -106,6 +106,37 @@ def _refuse_foreign_targets(rows: Sequence[TenantOwned], field: models.ForeignKe
         if all(key is None or owners.get(key) == tenant_id for key, tenant_id in pairs):
             return
     raise ScopeError(f"{type(rows[0]).__name__}.{field.name} names a row that is not in this tenant")
+
+
+def refuse_foreign_values(rows: models.QuerySet[Any], values: Mapping[str, Any]) -> None:
+    """Raise ScopeError if `rows.update(**values)` would let a row point to one of another tenant.
+
+    An expression in the place of a key to a walled table is refused: nobody knows where it would point.
+    """
+    for name, value in values.items():
+        field = rows.model._meta.get_field(name)
+        if not isinstance(field, models.ForeignKey) or field.name == "tenant" or value is None:
+            continue
+        target: Any = field.remote_field.model
+        walls = getattr(target, "tenant_scope", "global")
+        if walls == "global":
+            continue
+        complaint = ScopeError(
+            f"{rows.model.__name__}.{field.name} would name a row that is not in this tenant"
+        )
+        if hasattr(value, "resolve_expression"):
+            raise complaint
+        key = getattr(value, field.target_field.attname, value)
+        in_sight = target._base_manager.filter(**{field.target_field.attname: key})
+        if walls == "shared":
+            if not in_sight.exists():
+                raise complaint
+            continue
+        owner = in_sight.values_list("tenant_id", flat=True).first()
+        scope = current_scope()
+        foreign = rows.exclude(tenant_id=owner).exists() if scope.platform else owner != scope.tenant_id
+        if owner is None or foreign:
+            raise complaint
 
 
 class Timestamped(models.Model):

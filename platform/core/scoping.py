@@ -153,7 +153,8 @@ class SharedInScope(InScope):
 
 
 class TenantQuerySet(models.QuerySet[Any]):
-    """Rows of a tenant-owned model. An INSERT compiles no condition, so it is looked at here."""
+    """Rows of a tenant-owned model. What a condition cannot hold back is looked at here: rows that are inserted, and
+    foreign keys that are set."""
 
     def bulk_create(self, objs: Iterable[Any], *args: Any, **kwargs: Any) -> list[Any]:
         """Insert many; raises ScopeError if one of them, or a row that one points to, is another tenant's."""
@@ -162,6 +163,25 @@ class TenantQuerySet(models.QuerySet[Any]):
         rows = list(objs)
         refuse_foreign_rows(rows)
         return super().bulk_create(rows, *args, **kwargs)
+
+    def bulk_update(self, objs: Iterable[Any], fields: Iterable[str], *args: Any, **kwargs: Any) -> int:
+        """Change many; raises ScopeError as `bulk_create` does, and for a foreign key to a walled table: Django
+        turns those into expressions, which `update` refuses. Save such rows one by one."""
+        from core.models import refuse_foreign_rows
+
+        rows, names = list(objs), list(fields)
+        refuse_foreign_rows(rows, only=names)
+        return super().bulk_update(rows, names, *args, **kwargs)
+
+    def update(self, **values: Any) -> int:
+        """Change all; raises ScopeError if a foreign key would name another tenant's row.
+
+        Costs one query for each foreign key to a walled table that is set, two behind the platform door.
+        """
+        from core.models import refuse_foreign_values
+
+        refuse_foreign_values(self, values)
+        return super().update(**values)
 
 
 class TenantManager(models.Manager[Any]):

@@ -6,12 +6,14 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Count, Max
+from django.db.models import Count, F, Max
 
 from access.models import APIKey
 from accounts.models import User
@@ -333,6 +335,26 @@ class TestSaving:
             mine.rotated_to = theirs
             with pytest.raises(ScopeError):
                 mine.save()
+
+    def test_an_update_cannot_let_rows_point_into_another_tenant(self, keys: tuple[APIKey, APIKey]) -> None:
+        mine, theirs = keys
+        sibling = APIKeyFactory(tenant_id=mine.tenant_id, tenant=None)
+        for enter in (partial(tenant_scope, mine.tenant_id), partial(platform_scope, reason="test")):
+            with enter():
+                rows = APIKey.objects.filter(pk=mine.pk)
+                for value in (theirs, theirs.pk, F("id"), uuid4()):
+                    with pytest.raises(ScopeError):
+                        rows.update(rotated_to=value)
+                with pytest.raises(ScopeError):
+                    rows.update(rotated_to_id=theirs.pk)
+                mine.rotated_to = theirs
+                with pytest.raises(ScopeError):
+                    rows.bulk_update([mine], ["rotated_to"])
+                assert rows.get().rotated_to_id is None
+                for value in (sibling, sibling.pk, None):
+                    assert rows.update(rotated_to=value) == 1
+        with platform_scope(reason="test"), pytest.raises(ScopeError):
+            APIKey.objects.update(rotated_to=sibling)  # the neighbour's rows are among them
 
     def test_many_rows_at_once_are_looked_at_like_one(self, keys: tuple[APIKey, APIKey]) -> None:
         mine, theirs = keys
