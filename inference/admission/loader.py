@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 import msgspec
 import redis
 import structlog
+from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import TimeoutError as NoAnswerError
 
-from core.valkey_link import LinkedClient
+from core.valkey_link import BACKOFF, RETRIES, LinkedClient
 from inference.admission import scripts
 from inference.admission.keys import EPOCH, TenantKeys
 
@@ -60,7 +62,7 @@ class AsyncScripts:
         self.epoch = ""
         self._clock = clock
         self._digests: dict[str, str] = {}
-        self._loading = asyncio.Lock()
+        self._loading: asyncio.Task[None] | None = None
         self._on_epoch = on_epoch
 
     async def call(self, name: str, keys: TenantKeys, arguments: Any) -> Any:
@@ -141,23 +143,46 @@ class AsyncScripts:
         raise RedisError("the server forgets its scripts again and again")
 
     async def _load(self, stale: str) -> None:
-        async with self._loading:
-            if self.epoch != stale and self._digests:
-                return  # somebody else has
-            connection = self.client.connection_pool.make_connection()
+        """Bring the scripts in, unless somebody else has. Whoever comes first does it for all who wait, and no
+        caller's end keeps it from the others."""
+        if self.epoch != stale and self._digests:
+            return
+        if self._loading is None:
+            self._loading = asyncio.create_task(self._loaded())
+            self._loading.add_done_callback(self._load_ended)
+        await asyncio.shield(self._loading)
+
+    def _load_ended(self, loading: asyncio.Task[None]) -> None:
+        self._loading = None
+        if not loading.cancelled():
+            loading.exception()  # told to whoever waits; if nobody does any more, nobody needs to know
+
+    async def _loaded(self) -> None:
+        failures = 0
+        while True:
             try:
-                await connection.connect()
-                await connection.send_command("INFO", "server", check_health=False)
-                epoch = _epoch_in(await connection.read_response())
-                digests = {}
-                for name, text in scripts.texts(epoch, clock=self._clock).items():
-                    await connection.send_command("SCRIPT", "LOAD", text, check_health=False)
-                    digest = await connection.read_response()
-                    digests[name] = digest.decode() if isinstance(digest, bytes) else str(digest)
-            finally:
-                await connection.disconnect(nowait=True)
-            changed = epoch != self.epoch
-            self.epoch, self._digests = epoch, digests
+                return await self._load_once()
+            except (LostError, NoAnswerError):
+                failures += 1
+                if failures > RETRIES:
+                    raise
+            await asyncio.sleep(BACKOFF.compute(failures))
+
+    async def _load_once(self) -> None:
+        connection = self.client.connection_pool.make_connection()
+        try:
+            await connection.connect()
+            await connection.send_command("INFO", "server", check_health=False)
+            epoch = _epoch_in(await connection.read_response())
+            digests = {}
+            for name, text in scripts.texts(epoch, clock=self._clock).items():
+                await connection.send_command("SCRIPT", "LOAD", text, check_health=False)
+                digest = await connection.read_response()
+                digests[name] = digest.decode() if isinstance(digest, bytes) else str(digest)
+        finally:
+            await connection.disconnect(nowait=True)
+        changed = epoch != self.epoch
+        self.epoch, self._digests = epoch, digests
         if changed:
             log.info("admission.epoch", epoch=epoch)
             self._on_epoch()

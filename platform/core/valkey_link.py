@@ -23,7 +23,7 @@ from redis.exceptions import InvalidResponse, RedisError, ResponseError
 from redis.exceptions import TimeoutError as NoAnswerError
 
 RETRIES = 6
-_BACKOFF = ExponentialBackoff(cap=0.5, base=0.02)
+BACKOFF = ExponentialBackoff(cap=0.5, base=0.02)
 
 
 class _Asked:
@@ -208,7 +208,7 @@ class LinkedClient(redis.asyncio.Redis):
                 failures += 1
                 if failures > RETRIES:
                     raise
-            await asyncio.sleep(_BACKOFF.compute(failures))
+            await asyncio.sleep(BACKOFF.compute(failures))
 
     async def read_streams(
         self, after: Mapping[str, Any], *, block_ms: int, count: int

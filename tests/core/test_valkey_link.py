@@ -194,7 +194,7 @@ class Server:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(valkey_link, "_BACKOFF", redis.backoff.ConstantBackoff(0.001))
+    monkeypatch.setattr(valkey_link, "BACKOFF", redis.backoff.ConstantBackoff(0.001))
 
 
 async def test_a_silent_server_is_given_up_and_asked_again() -> None:

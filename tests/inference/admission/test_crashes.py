@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as NoAnswer
 
 from core.valkey import async_client
 from inference.errors import Rejected
@@ -169,3 +170,28 @@ async def test_the_same_request_id_in_a_new_memory_is_a_new_decision(desk: Desk)
     await desk.client.hset(desk.keys.money, "epoch", uuid4().hex)
     await desk.ask(policy(), request_id="req_one")
     assert await desk.client.hlen(desk.keys.requests) == 1
+
+
+async def test_a_connection_that_fails_refuses_nobody_and_one_loads_for_all(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = desk.client.connection_pool
+    make, made = pool.make_connection, 0
+    await desk.client.ping()  # the link itself is there
+
+    def flaky() -> Any:
+        nonlocal made
+        made += 1
+        connection = make()
+        if made <= 2:
+
+            async def slow() -> None:
+                raise NoAnswer("Timeout connecting to server")
+
+            connection.connect = slow
+        return connection
+
+    monkeypatch.setattr(pool, "make_connection", flaky)
+    admitted = await asyncio.gather(*(desk.ask(policy()) for _ in range(20)))
+    assert len({each.request_id for each in admitted}) == 20
+    assert made == 3
