@@ -8,11 +8,17 @@ from typing import Any
 
 import pytest
 
+from billing.models import UsageRecord
+from core.scoping import platform_scope
+from core.threads import in_thread
 from core.valkey import sync_client
+from inference import tasks
 from inference.gateway import gateway
 from inference.queue.keys import ENGINE_TOTALS, USAGE, WEBS, outbox
 from inference.queue.wire import decode_usage
 from inference.worker.engines.simulated import SimulatedEngine
+from tenants.models import Tenant
+from tests.billing.world import balances, fund, priced
 from tests.inference.edge import BODY, Edge, events
 from tests.waiting import until
 
@@ -50,6 +56,35 @@ async def test_f07_a_client_that_leaves_is_charged_for_what_was_made(
     assert record["prompt_tokens"] == engine.counters().prompt_tokens > 0
     assert record["gpu_decode_ns"] > 0
     assert [one["request_id"] for one in records()] == [request_id]
+
+
+async def test_f08_a_client_that_left_pays_for_the_tokens_that_were_made_and_no_others(edge: Edge) -> None:
+    """From the broken stream to the ledger: price times tokens, while the hold was for many more."""
+    acme = edge.served.acme
+    await in_thread(priced)(acme)
+    await in_thread(fund)(acme, 10**9)
+    engine = SimulatedEngine({"tokens": 5_000, "tokens_per_s": 100})
+    await edge.start_replica("rep-a", engine)
+    body = {**STREAM, "max_tokens": 5_000}
+    async with edge.http() as http, http.stream("POST", "/v1/chat/completions", json=body) as answer:
+        request_id, got = answer.headers["x-request-id"], 0
+        async for piece in answer.aiter_text():
+            got += piece.count('"content"')
+            if got >= 20:
+                break
+    await edge.usage(request_id)
+    await in_thread(tasks.ingest_usage)()
+    record, held = await in_thread(_settled)(acme, request_id)
+    used = engine.counters()
+    charge = used.prompt_tokens * 1_000 + used.completion_tokens * 2_000
+    assert 0 < charge == record.charge_nano < record.hold_nano
+    assert held["revenue"] == charge
+    assert held["wallet"] + held["escrow"] == 10**9 - charge
+
+
+def _settled(tenant: Tenant, request_id: str) -> tuple[UsageRecord, dict[str, int]]:
+    with platform_scope("tests"):
+        return UsageRecord.objects.get(request_id=request_id), balances(tenant)
 
 
 async def test_f10_usage_is_recorded_whether_the_client_asks_for_it_or_not(edge: Edge) -> None:
