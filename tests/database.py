@@ -53,6 +53,8 @@ def prepare(name: str) -> None:
 
 def drop(name: str) -> None:
     """Remove a test database, whoever is still connected to it."""
+    if (kept := _admins.pop(name, None)) is not None:
+        kept.close()
     with psycopg.connect(admin_url(), autocommit=True) as admin:
         admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
@@ -72,37 +74,45 @@ def as_owner() -> Iterator[Connection]:
 
 
 def empty_tables() -> None:
-    """Remove all rows but those of migrations: the application's role may not. Cost: a look at each table, and one
-    statement for each that has rows, a quarter of what TRUNCATE of all takes; partitions go with their parent.
-    """
-    database = connections["default"].settings_dict["NAME"]
-    with psycopg.connect(admin_url(), dbname=database) as admin:
-        tables = [
-            row[0]
-            for row in admin.execute(
-                "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-                " AND relkind IN ('r', 'p') AND NOT relispartition"
-            )
-            if row[0] not in KEPT_TABLES
-        ]
-        try:
-            # Neither the order of foreign keys nor the guards of append-only tables matter then.
-            admin.execute("SET session_replication_role = replica")
-        except psycopg.errors.InsufficientPrivilege:
-            admin.rollback()
-        else:
-            filled = sql.SQL(" UNION ALL ").join(
-                sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})").format(
-                    sql.Literal(name), sql.Identifier(name)
-                )
-                for name in tables
-            )
-            for (name,) in admin.execute(filled).fetchall():
-                admin.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(name)))
-            return
+    """Remove all rows but those of migrations: the application's role may not. Cost: a few ms, a tenth of what TRUNCATE
+    of all takes: only tables that have ever had rows are looked at, partitions each by itself."""
+    admin = _admin(connections["default"].settings_dict["NAME"])
+    if admin is not None:
+        used = admin.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+            " AND pg_relation_size(oid) > 0"
+        ).fetchall()
+        deletes = (
+            sql.SQL("DELETE FROM {}").format(sql.Identifier(name)) for (name,) in used if name not in KEPT_TABLES
+        )
+        admin.execute(sql.SQL("; ").join(deletes))
+        return
     with as_owner() as owner:
+        tables = owner.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+            " AND relkind IN ('r', 'p') AND NOT relispartition"
+        ).fetchall()
+        names = (sql.Identifier(name) for (name,) in tables if name not in KEPT_TABLES)
         # One statement, so that no order of foreign keys matters.
-        owner.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(map(sql.Identifier, tables))))
+        owner.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(names)))
+
+
+_admins: dict[str, Connection] = {}
+
+
+def _admin(name: str) -> Connection | None:
+    """A connection for which neither the order of foreign keys nor the guards of append-only tables matter; None where
+    the role of DATABASE_ADMIN_URL may not have one. It is kept: connecting takes longer than emptying."""
+    if name in _admins:
+        return _admins[name]
+    admin = psycopg.connect(admin_url(), dbname=name, autocommit=True)
+    try:
+        admin.execute("SET session_replication_role = replica")
+    except psycopg.errors.InsufficientPrivilege:
+        admin.close()
+        return None
+    _admins[name] = admin
+    return admin
 
 
 def _make_template(admin: Connection, template: str) -> None:

@@ -61,6 +61,9 @@ class Link(asyncio.Protocol):
         connection: Any = pool.make_connection()
         try:
             await connection.connect()
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                # Before Python 3.12, wait_for, which redis-py connects with, may lose a cancellation.
+                raise asyncio.CancelledError
         except BaseException:
             with contextlib.suppress(Exception):
                 await connection.disconnect(nowait=True)

@@ -229,3 +229,15 @@ async def test_an_answer_that_is_none_ends_the_connection() -> None:
 
 def test_words_of_a_command_are_sent_apart() -> None:
     assert pack(("SCRIPT LOAD", "x")) == b"*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n$1\r\nx\r\n"
+
+
+async def test_a_cancellation_is_never_lost_at_whatever_step_of_connecting_it_comes() -> None:
+    for turns in range(40):
+        client = async_client(blocking_read=True)
+        reading = asyncio.create_task(client.read_streams({"nothing": "$"}, block_ms=60_000, count=1))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.wait([reading], timeout=20)
+        assert reading.cancelled(), turns
+        await client.aclose()
