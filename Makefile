@@ -3,6 +3,8 @@
 
 # platform/ is a folder on the path, never a package (docs/adr/0001).
 export PYTHONPATH := $(CURDIR)/platform:$(CURDIR)
+# Each process would compile all of the project anew: five seconds of each start, ten of each run of the tests.
+unexport PYTHONDONTWRITEBYTECODE
 # The Python that the virtual environment is made with: 3.11 or newer.
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv/bin

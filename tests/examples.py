@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from zlib import crc32
 
+import pytest
+
 LEAST = 10
+FEW = 6
 
 
 def share() -> float:
@@ -18,6 +22,17 @@ def examples(number: int) -> int:
     return max(min(number, LEAST), int(number * share()))
 
 
-def in_sample(name: str) -> bool:
-    """Whether a case of a generated matrix belongs to the share. The same cases every time."""
-    return crc32(name.encode()) % 1000 < share() * 1000
+def sample(items: Iterable[pytest.Item]) -> set[pytest.Item]:
+    """Those that belong to the share: of a matrix the share itself, of any other table of cases the first few by a
+    hash of their names, so that every kind of case has its chance."""
+    if share() >= 1:
+        return set(items)
+    tables: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if not item.get_closest_marker("matrix") or _place(item) < share():
+            tables.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    return {item for table in tables.values() for item in sorted(table, key=_place)[:FEW]}
+
+
+def _place(item: pytest.Item) -> float:
+    return crc32(item.nodeid.encode()) / 2**32

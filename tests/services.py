@@ -12,6 +12,7 @@ production database may still run the tests.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import sys
@@ -27,6 +28,9 @@ from launcher import database
 from launcher.access import role_passwords
 from launcher.secrets import Secrets
 from launcher.services import Services
+
+# Thousands of tests are many objects that stay: looking through all of them again and again takes a tenth of the time.
+gc.set_threshold(100_000, 50, 100)
 
 # Set by the first process of a test run: those that it starts take its PostgreSQL.
 _SHARED = "ATRIUM_TEST_SERVICES"

@@ -86,6 +86,7 @@ def test_what_cannot_be_read_or_is_gone_is_dropped(acme: Tenant, hash_of_this_te
     assert sync_client().hlen(hash_of_this_test) == 0
 
 
+@pytest.mark.slow
 def test_many_keys_go_in_bounded_batches(
     acme: Tenant, hash_of_this_test: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,6 +88,7 @@ def test_who_guesses_elsewhere_does_not_lock_the_owner_out(grace: User, place: s
     assert attempt(grace.email, PASSWORD, home) == grace
 
 
+@pytest.mark.slow
 def test_success_forgets_the_attempts_made_from_that_address(grace: User, place: str) -> None:
     assert attempt(grace.email, PASSWORD, place) == grace
     for _ in range(3):

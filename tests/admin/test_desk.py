@@ -68,6 +68,7 @@ def test_only_our_own_pages_are_there() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.matrix
 @every_page
 def test_staff_look_at_lists_and_rows(
@@ -88,6 +89,7 @@ def test_staff_look_at_lists_and_rows(
         )
 
 
+@pytest.mark.slow
 @pytest.mark.matrix
 @every_page
 def test_nothing_is_added_edited_or_deleted(model: Any, olive_client: Client, acme: Tenant) -> None:
@@ -157,6 +159,7 @@ def test_a_row_is_found_by_its_public_id(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.matrix
 @every_page
 def test_pages_speak_chinese(model: Any, olive_client: Client, acme: Tenant) -> None:
@@ -216,6 +219,7 @@ def test_support_finds_a_request_by_its_id(sam_client: Client, acme: Tenant) -> 
     assert str(record.pk) in by_tenant
 
 
+@pytest.mark.slow
 def test_a_tenant_is_suspended_and_resumed_with_a_reason(
     olive_client: Client, olive: User, acme: Tenant
 ) -> None:
@@ -275,6 +279,7 @@ def test_what_a_service_refuses_is_told_and_stops_nothing_else(
         assert Membership.objects.get(pk=last_owner.pk).role == "owner"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "action"),
     [(Tenant, "suspend"), (APIKey, "revoke"), (Membership, "make_owner"), (User, "deactivate")],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from access.models import APIKey
 from access.secrets import looks_right
 from audit.models import AuditEvent
@@ -85,6 +87,7 @@ def test_keys_are_filtered_by_state(alice_rest, acme):
     assert [row["id"] for row in revoked] == [dead.public_id]
 
 
+@pytest.mark.slow
 def test_a_forged_or_revoked_key_is_nobody(acme, alice_rest):
     made = alice_rest.post("/keys/", {"name": "short-lived", "scopes": ["read"]}).json()
     program = REST(key=made["secret"])

@@ -176,6 +176,7 @@ def test_a_permission_for_a_member(alice_rest, bob_rest, bob, acme):
     assert "invoke" not in bob_rest.get(f"/models/{model.public_id}/").json()["permissions"]
 
 
+@pytest.mark.slow
 def test_a_deployment_is_made_scaled_stopped_started_and_removed(alice_rest, acme):
     version = ModelVersionFactory(model=ModelFactory(tenant=acme, name="drill"), number=1)
     made = alice_rest.post("/deployments/", {"version": version.public_id, "engine": "simulated"})
@@ -261,6 +262,7 @@ def test_staff_see_every_tenants_rows(olive_rest, sam_rest, acme, globex):
     assert support.status_code == 403
 
 
+@pytest.mark.slow
 def test_lists_cost_the_same_however_many_rows(alice_rest, acme, django_assert_max_num_queries):
     paths = ("/models/", "/versions/", "/aliases/", "/deployments/", "/grants/members/", "/members/")
 

@@ -28,6 +28,7 @@ def document():
     return json.loads(openapi_document())
 
 
+@pytest.mark.slow
 def test_it_is_valid_openapi(document):
     validate_schema(document)
 
@@ -95,6 +96,7 @@ def test_the_data_plane_is_described_as_it_is(described, accepted):
     assert set(described) == set(accepted)
 
 
+@pytest.mark.slow
 def test_the_schema_is_served_to_everybody_and_kept_by_clients(client, db):
     answer = client.get("/api/schema/")
     assert answer.status_code == 200

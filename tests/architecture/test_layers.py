@@ -8,6 +8,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from tests.architecture.sources import PLATFORM, ROOT, own_packages
 
 LINT = Path(sys.executable).with_name("lint-imports")
@@ -25,6 +27,7 @@ def lint(folder: Path, config: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_every_contract_is_kept() -> None:
     result = lint(ROOT, ROOT / "pyproject.toml")
     assert result.returncode == 0, result.stdout + result.stderr
@@ -35,6 +38,7 @@ def test_every_package_of_ours_is_under_contract() -> None:
     assert set(settings["root_packages"]) == {package.name for package in own_packages()}
 
 
+@pytest.mark.slow
 def test_control_an_import_upwards_is_found(tmp_path: Path) -> None:
     for name, code in (("lower", "import upper"), ("upper", "")):
         (tmp_path / name).mkdir()

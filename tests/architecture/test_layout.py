@@ -87,6 +87,7 @@ def test_modules_stay_small() -> None:
     assert long == set(LONGER_MODULES)
 
 
+@pytest.mark.slow
 def test_functions_stay_small() -> None:
     long = {
         f"{path}:{node.name}"
@@ -98,6 +99,7 @@ def test_functions_stay_small() -> None:
     assert long == set(LONGER_FUNCTIONS)
 
 
+@pytest.mark.slow
 def test_every_public_function_and_class_says_what_it_means() -> None:
     silent = {
         f"{path}:{node.lineno} {node.name}"

@@ -139,22 +139,27 @@ def files_that_call(*names: str) -> set[str]:
     return {path for path, tree in sources().items() if calls_of(tree, *names)} - {"platform/core/scoping.py"}
 
 
+@pytest.mark.slow
 def test_the_unscoped_manager_is_used_in_listed_files_only() -> None:
     assert files_that_name("unscoped") == set(UNSCOPED)
 
 
+@pytest.mark.slow
 def test_the_base_manager_is_used_where_foreign_keys_are_checked_only() -> None:
     assert files_that_name("_base_manager") == {"platform/core/models.py"}
 
 
+@pytest.mark.slow
 def test_the_platform_door_is_opened_in_listed_files_only() -> None:
     assert files_that_call("platform_scope") == set(PLATFORM_DOOR)
 
 
+@pytest.mark.slow
 def test_tenant_scopes_are_entered_at_listed_doors_only() -> None:
     assert files_that_call("tenant_scope") == set(TENANT_DOOR)
 
 
+@pytest.mark.slow
 def test_what_the_managers_do_not_see_is_listed() -> None:
     """`raw` and `bulk_update` compile no scope or write foreign keys unseen; so does SQL of one's own on our tables."""
     assert files_that_call("raw", "bulk_update", "RawSQL") == set()
@@ -168,6 +173,7 @@ def test_what_the_managers_do_not_see_is_listed() -> None:
     assert touching == set(RAW)
 
 
+@pytest.mark.slow
 def test_no_scope_is_held_across_a_yield() -> None:
     """A generator is run by whoever iterates, in their context: a scope inside it would be theirs."""
     found = [

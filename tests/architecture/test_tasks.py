@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+import pytest
 from celery import current_app
 
 from tests.architecture.sources import calls_of, sources
@@ -32,6 +33,7 @@ def test_every_scheduled_task_is_registered() -> None:
     assert {entry["task"] for entry in current_app.conf.beat_schedule.values()} <= registered()
 
 
+@pytest.mark.slow
 def test_every_task_that_is_sent_is_registered() -> None:
     assert sent().keys() - ENGINE_ONLY <= registered(), sent()
 

@@ -100,6 +100,7 @@ def test_nor_does_what_valkey_holds(acme: Tenant, alice: Any, actor_of: Any) -> 
     assert not any(secret in each for each in held)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_no_list_and_no_self_returns_a_hash_or_a_token(
     acme: Tenant, alice_client: Client, olive_client: Client

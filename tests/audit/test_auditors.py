@@ -148,6 +148,7 @@ class TestSurfaces:
         ):
             assert rest.request(method, path, {}).status_code == 403, (method, path)
 
+    @pytest.mark.slow
     def test_a_platforms_auditor_sees_the_pages_that_are_for_them_and_no_other(
         self, acme: Tenant, inspector: Client
     ) -> None:

@@ -82,6 +82,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+@pytest.mark.slow
 def test_a_third_party_finds_what_was_done_to_the_file(exported: Path) -> None:
     good = lines(exported / "trail.jsonl")
     assert good[3]["event"]["action"] == "tests.thing.done"

@@ -75,6 +75,7 @@ class TestFilters:
         assert found(rest, f"tenant={acme.public_id}") == [two.public_id, one.public_id]
         assert found(rest, "actor_id=nonsense") == []
 
+    @pytest.mark.slow
     def test_no_filter_and_no_ordering_leads_to_anothers_events(
         self, acme: Tenant, globex: Tenant, alice_client: Client, charlie_client: Client
     ) -> None:
@@ -188,6 +189,7 @@ class TestVerification:
             said = AuditEvent.objects.filter(action="audit.trail.verified", tenant_id=trail.tenant_id)
             assert [each.after["is_whole"] for each in said.order_by("id")] == [True, False]
 
+    @pytest.mark.slow
     def test_nobody_names_anothers_chain(
         self, trail: Trail, theirs: Trail, alice_client: Client, acme: Tenant
     ) -> None:

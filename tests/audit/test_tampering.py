@@ -55,6 +55,7 @@ EDITS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_an_edit_of_any_column_is_found(trail: Trail) -> None:
     event = trail.event_of(5)
     assert EDITS.keys() == {*COLUMNS} - {"id", "tenant_id"}

@@ -62,6 +62,7 @@ def test_f02_many_first_requests_make_one_set_of_accounts(acme: Tenant) -> None:
     assert kinds == Counter(AccountKind.values)
 
 
+@pytest.mark.slow
 def test_f02_many_first_grants_of_a_credit_line_stay_within_it(acme: Tenant) -> None:
     world.priced(acme)
     world.credit_line(acme, 7 * COST)
@@ -210,6 +211,7 @@ def test_f14_one_key_a_hundred_times_at_once_is_one_effect(acme: Tenant) -> None
     world.assert_sound(acme)
 
 
+@pytest.mark.slow
 def test_f14_a_payment_confirmed_and_paid_back_by_many_at_once_moves_once_each(acme: Tenant) -> None:
     def pay() -> Any:
         with platform_scope("tests"):

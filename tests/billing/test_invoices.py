@@ -257,6 +257,7 @@ class TestMonth:
                 assert invoices.keep_up() == expected
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_three_schedulers_close_each_invoice_once_and_leave_no_gap_in_the_numbers() -> None:
     tenants = [TenantFactory() for _ in range(4)]

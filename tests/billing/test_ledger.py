@@ -41,6 +41,7 @@ def move(tenant: Tenant, sides: dict[AccountKind, int], **extra: Any) -> Any:
         )
 
 
+@pytest.mark.slow
 @given(moves=MOVES)
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_moved_the_ledger_adds_up_and_nothing_is_overdrawn(

@@ -141,6 +141,7 @@ def test_no_record_can_hold_up_others_by_its_size(acme: Tenant) -> None:
         assert UsageRecord.objects.count() == 4
 
 
+@pytest.mark.slow
 @given(
     since=st.integers(0, 72 * 60),
     length=st.integers(1, 80 * 60),

@@ -78,6 +78,7 @@ BROKEN: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", ROUTES)
 async def test_no_words_in_lines_about_requests(edge: Edge, lines: Any, route: str) -> None:
     await edge.start_replica("rep-a")

@@ -194,6 +194,7 @@ async def test_verdicts_make_the_outcome_blocked(edge: Edge) -> None:
     assert blocked.verdicts[0]["action"] == "block"
 
 
+@pytest.mark.slow
 async def test_a_policy_works_within_a_second(edge: Edge) -> None:
     await edge.start_replica("rep-a")
     async with edge.http() as http:

@@ -303,6 +303,7 @@ def test_a_destroyed_key_takes_its_texts_with_it(acme: Tenant, alice_client: Cli
     assert (answer.status_code, answer.json()["code"]) == (503, "text_sealed")
 
 
+@pytest.mark.slow
 def test_data_keys_follow_the_platforms_key(acme: Tenant, alice_client: Client, settings: Any) -> None:
     row = full(acme)
     old = settings.ENCRYPTION_KEYS

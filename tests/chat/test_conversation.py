@@ -102,6 +102,7 @@ async def test_stopping_where_nothing_is_written_is_an_error(connect: Connect, a
     assert error["code"] == "nothing_to_stop"
 
 
+@pytest.mark.slow
 async def test_an_answer_is_given_again_and_the_newest_is_shown(
     connect: Connect, alice: Any, gateway: ScriptedGateway
 ) -> None:
@@ -153,6 +154,7 @@ async def test_a_second_question_waits_for_the_first_answer(
     await first.until("chat.completed")
 
 
+@pytest.mark.slow
 async def test_eight_chats_are_written_at_once_and_a_ninth_is_refused(
     connect: Connect, alice: Any, gateway: ScriptedGateway
 ) -> None:
@@ -227,6 +229,7 @@ async def test_an_unknown_model_is_a_typed_error(connect: Connect, alice: Any) -
     assert error["code"] == "model_not_found"
 
 
+@pytest.mark.slow
 async def test_chats_are_listed_renamed_and_deleted(connect: Connect, alice: Any) -> None:
     line = await connect(user=alice)
     await line.ready()
@@ -246,6 +249,7 @@ async def test_chats_are_listed_renamed_and_deleted(connect: Connect, alice: Any
     assert error["code"] == "not_found"
 
 
+@pytest.mark.slow
 async def test_history_comes_in_pages(connect: Connect, alice: Any) -> None:
     line = await connect(user=alice)
     await line.ready()

@@ -161,6 +161,7 @@ def test_an_origin_is_own_when_it_is_the_host_or_trusted(
     assert is_own(origin, host) is own
 
 
+@pytest.mark.slow
 async def test_a_revoked_key_is_out_within_a_second(connect: Connect, acme_key: str, acme: Tenant) -> None:
     line = await connect(key=acme_key, origin=None)
     await line.ready()
@@ -174,6 +175,7 @@ async def test_a_revoked_key_is_out_within_a_second(connect: Connect, acme_key: 
     assert (error["code"], await line.close_code()) == ("invalid_api_key", 4403)
 
 
+@pytest.mark.slow
 async def test_a_suspended_tenant_is_out_within_a_second_in_the_middle_of_an_answer(
     connect: Connect, alice: Any, acme: Tenant, gateway: ScriptedGateway
 ) -> None:
@@ -206,6 +208,7 @@ async def test_a_stream_that_ends_with_the_loss_of_authority_closes_the_line(
     assert await line.close_code() == 4403
 
 
+@pytest.mark.slow
 async def test_a_removed_member_is_out_within_a_second(connect: Connect, bob: Any) -> None:
     line = await connect(user=bob)
     await line.ready()
@@ -233,6 +236,7 @@ async def test_a_question_after_signing_out_closes_the_line(
     assert (error["code"], await line.close_code()) == ("signed_out", 4403)
 
 
+@pytest.mark.slow
 async def test_an_idle_line_ends_with_its_session(
     connect: Connect, alice: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

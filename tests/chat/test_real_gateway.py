@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
+from core.threads import in_thread
 from inference.chat import partials
 from tests.inference.edge import BODY, MODEL, Edge, Served, edge_for, events, text_of
 
@@ -20,7 +21,7 @@ ANSWER_TOKENS = 64
 @pytest.fixture
 async def edge(transactional_db: None) -> AsyncIterator[Edge]:
     """The server without a replica, and a store that ends with it."""
-    served = await asyncio.to_thread(Served.create)
+    served = await in_thread(Served.create)()
     async with edge_for(served) as running:
         yield running
         await asyncio.sleep(0.1)

@@ -67,6 +67,7 @@ async def test_an_answer_goes_on_from_the_next_token_on_another_connection(
     assert next(m["offset"] for m in heard if m["type"] == "chat.delta") == received
 
 
+@pytest.mark.slow
 async def test_a_reader_who_has_more_than_was_kept_is_told_to_cut(
     connect: Connect, alice: Any, gateway: ScriptedGateway
 ) -> None:
@@ -97,6 +98,7 @@ async def test_an_answer_that_ended_meanwhile_is_given_from_the_database(
     assert len(gateway.sent) == 1
 
 
+@pytest.mark.slow
 async def test_a_half_open_connection_loses_its_answer_to_the_new_one(
     connect: Connect, alice: Any, gateway: ScriptedGateway
 ) -> None:
@@ -138,6 +140,7 @@ async def killed_in_the_middle(chat: str, message: str) -> None:
     await store._client.delete(f"atrium:{{{tenant}}}:chat:{pk}:alive")
 
 
+@pytest.mark.slow
 async def test_after_a_killed_web_process_nothing_shown_is_lost(
     connect: Connect, alice: Any, gateway: ScriptedGateway
 ) -> None:
@@ -155,6 +158,7 @@ async def test_after_a_killed_web_process_nothing_shown_is_lost(
     assert text[:8] + "".join(m["text"] for m in heard if m["type"] == "chat.delta") == gateway.script.text
 
 
+@pytest.mark.slow
 async def test_after_a_killed_web_process_the_chat_takes_new_questions(
     connect: Connect, alice: Any, gateway: ScriptedGateway
 ) -> None:
@@ -170,6 +174,7 @@ async def test_after_a_killed_web_process_the_chat_takes_new_questions(
     assert gateway.sent[-1].body["messages"][1] == {"role": "assistant", "content": text}
 
 
+@pytest.mark.slow
 async def test_history_shows_what_another_window_is_reading(
     connect: Connect, alice: Any, gateway: ScriptedGateway
 ) -> None:
@@ -183,6 +188,7 @@ async def test_history_shows_what_another_window_is_reading(
     await line.until("chat.completed")
 
 
+@pytest.mark.slow
 async def test_another_versions_text_is_not_continued(
     connect: Connect, alice: Any, gateway: ScriptedGateway, deployment: Any
 ) -> None:

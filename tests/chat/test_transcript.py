@@ -193,6 +193,7 @@ async def test_what_only_the_database_had_is_in_valkey_before_more_is_shown(stor
         assert script.text.startswith(partial.text)
 
 
+@pytest.mark.slow
 async def test_a_burst_of_tokens_is_one_write_per_fifty_milliseconds(
     store: PartialStore,
 ) -> None:
@@ -203,6 +204,7 @@ async def test_a_burst_of_tokens_is_one_write_per_fifty_milliseconds(
     assert len(shown) <= took / 0.05 + 2
 
 
+@pytest.mark.slow
 async def test_a_fenced_writer_stops_at_once_and_keeps_nothing_more(store: PartialStore) -> None:
     script = Script(text="x" * 50, cuts=[5], hold_after=20)
     transcript, stream, shown, place = await started(store, script)

@@ -226,6 +226,7 @@ def test_error_pages_do_not_touch_the_database(django_assert_num_queries: Any, d
         render_to_string("404.html", {}, request)
 
 
+@pytest.mark.slow
 def test_in_production_modules_import_each_other_by_versioned_names(tmp_path: Path, settings: Any) -> None:
     settings.STATIC_ROOT = tmp_path
     storage = VersionedStaticFilesStorage(location=str(tmp_path), base_url="/static/")

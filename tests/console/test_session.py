@@ -64,6 +64,7 @@ def test_a_deactivated_account_sounds_like_a_wrong_password(client: Client, alic
     assert (response.status_code, GENERIC in response.content.decode()) == (422, True)
 
 
+@pytest.mark.slow
 def test_guesses_are_bounded(client: Client, alice: Any) -> None:
     for _ in range(30):
         client.post(SIGN_IN, credentials(alice, "wrong"))

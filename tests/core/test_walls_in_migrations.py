@@ -54,6 +54,7 @@ def count(owner: Connection) -> int:
     return int(row[0])
 
 
+@pytest.mark.slow
 def test_a_wall_hides_rows_and_can_be_taken_back(owner: Connection, state: ProjectState) -> None:
     operation = EnableRowLevelSecurity("thing")
     assert count(owner) == 1

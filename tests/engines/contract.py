@@ -190,6 +190,7 @@ class GenerationContract:
 
     # --- Many -----------------------------------------------------------------------------------------------
 
+    @pytest.mark.slow
     async def test_64_at_once_are_all_served_whole(self, engine: Engine) -> None:
         await asyncio.sleep(0.1)  # an engine may count its last step after the answer has gone out
         before = replace(engine.counters())
@@ -324,6 +325,7 @@ class EmbeddingContract:
         assert len(await self._vectors(engine, input=[5, 6, 7])) == 1
         assert len(await self._vectors(engine, input=[[5, 6, 7], [8, 9]])) == 2
 
+    @pytest.mark.slow
     async def test_64_texts_at_once(self, engine: Engine) -> None:
         got = await asyncio.gather(*(self._vectors(engine, input=f"text {number}") for number in range(64)))
         assert len({tuple(vectors[0][:8]) for vectors in got}) == 64

@@ -92,6 +92,7 @@ def test_what_the_registry_takes_the_engine_takes_too(settings: Any, engine: str
             create_engine(spec(engine, args={name: value}, **fields))
 
 
+@pytest.mark.slow
 def test_the_engines_of_others_load_no_vllm() -> None:
     """A worker without vLLM hosts the other engines."""
     program = (

@@ -54,6 +54,7 @@ def test_every_model_with_a_tenant_is_in_the_catalogue() -> None:
     assert {model._meta.label for model in own_models(*WALLED)} - MODELS == set()
 
 
+@pytest.mark.slow
 def test_every_name_of_a_key_is_in_the_catalogue() -> None:
     names = key_names()
     assert "atrium:call-logs" in names

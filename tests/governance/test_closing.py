@@ -204,6 +204,7 @@ def set_full(edge: Edge) -> None:
         log_services.set_policy(actor=ACTOR, level="full")
 
 
+@pytest.mark.slow
 async def test_of_a_closed_tenant_nothing_stays_but_what_the_law_keeps(
     edge: Edge,
     exports_dir: Path,
@@ -310,6 +311,7 @@ def acme_export(tenant: Tenant) -> Any:
     return TenantExport.objects.filter(tenant=tenant).first()
 
 
+@pytest.mark.slow
 def test_the_trail_ends_last_and_a_crash_before_that_costs_nothing(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,6 +331,7 @@ def test_the_trail_ends_last_and_a_crash_before_that_costs_nothing(
     assert set(stores.rows_of(tenant.pk)) <= BOOKS | PROOF
 
 
+@pytest.mark.slow
 async def test_the_journal_forgets_what_postgresql_has(edge: Edge, own_journal: Path) -> None:
     """On the disk of a web process too: a segment of which nothing is open goes, though nothing more is written."""
     await ask(edge)
@@ -373,6 +376,7 @@ def test_closing_tenants_are_erased_when_their_time_has_come(transactional_db: N
     assert other.is_active
 
 
+@pytest.mark.slow
 def test_an_erasure_that_was_cut_off_goes_on(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     tenant = TenantFactory(slug="leaving")
     ChatSessionFactory(tenant=tenant)
@@ -395,6 +399,7 @@ def test_an_erasure_that_was_cut_off_goes_on(transactional_db: None, monkeypatch
     assert erasure.run(erasure_id=asked.pk, tenant_id=tenant.pk).finished_at == done.finished_at
 
 
+@pytest.mark.slow
 def test_what_is_late_for_a_closed_tenant_comes_without_names_or_not_at_all(transactional_db: None) -> None:
     """A journal of a process that was down for weeks: what was used counts, what was erased does not come back."""
     tenant = TenantFactory(slug="leaving")
@@ -420,6 +425,7 @@ def test_what_is_late_for_a_closed_tenant_comes_without_names_or_not_at_all(tran
         assert not CallLog.objects.exists()
 
 
+@pytest.mark.slow
 def test_a_certificate_that_was_changed_is_not_genuine(transactional_db: None) -> None:
     tenant = TenantFactory(slug="leaving")
     done = close(tenant)

@@ -50,6 +50,7 @@ def lines(archive: zipfile.ZipFile, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in archive.read(name).splitlines()]
 
 
+@pytest.mark.slow
 def test_an_export_holds_everything_of_the_tenant_and_nothing_of_others(
     acme: Tenant, globex: Tenant, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from core.actors import system
 from core.scoping import platform_scope
+from core.threads import in_thread
 from inference.gateway import gateway, watch
 from inference.queue import calls
 from inference.queue.client import QueueFull
@@ -49,8 +50,8 @@ def _run(work: Any, *args: Any, **fields: Any) -> Any:
 
 async def test_headers_and_bodies_say_what_is_left_and_what_said_no(edge: Edge) -> None:
     tenant = edge.served.acme
-    await asyncio.to_thread(_limit, tenant, "requests_per_minute", 2)
-    await asyncio.to_thread(_limit, tenant, "tokens_per_minute", 100_000)
+    await in_thread(_limit)(tenant, "requests_per_minute", 2)
+    await in_thread(_limit)(tenant, "tokens_per_minute", 100_000)
     await edge.start_replica("rep-a", tokens=3)
     async with edge.http() as http:
         first = await http.post("/v1/chat/completions", json=SMALL)
@@ -80,7 +81,7 @@ async def test_a_limit_that_changes_is_in_force_within_a_second_and_slots_are_fr
     async with edge.http() as http:
         assert (await http.post("/v1/chat/completions", json=SMALL)).status_code == 200
         await asyncio.sleep(0.3)
-        limit = await asyncio.to_thread(_limit, edge.served.acme, "concurrent_requests", 0)
+        limit = await in_thread(_limit)(edge.served.acme, "concurrent_requests", 0)
         await _until(http, 429)
         await _run(limits.change, limit=limit, actor=MACHINE, value=1)
         await _until(http, 200)
@@ -100,8 +101,9 @@ async def _until(http: httpx.AsyncClient, status: int) -> None:
     raise AssertionError(f"no {status}")
 
 
+@pytest.mark.slow
 async def test_a_quota_is_told_apart_from_a_rate(edge: Edge) -> None:
-    await asyncio.to_thread(_limit, edge.served.acme, "monthly_calls", 1)
+    await in_thread(_limit)(edge.served.acme, "monthly_calls", 1)
     await edge.start_replica("rep-a", tokens=2)
     async with edge.http() as http:
         assert (await http.post("/v1/chat/completions", json=SMALL)).status_code == 200
@@ -113,8 +115,9 @@ async def test_a_quota_is_told_apart_from_a_rate(edge: Edge) -> None:
     assert error["limit"]["name"] == "monthly_calls"
 
 
+@pytest.mark.slow
 async def test_what_the_queue_refuses_is_given_back(edge: Edge, monkeypatch: Any) -> None:
-    await asyncio.to_thread(_limit, edge.served.acme, "requests_per_minute", 1)
+    await in_thread(_limit)(edge.served.acme, "requests_per_minute", 1)
     await edge.start_replica("rep-a", tokens=2)
     async with edge.http() as http:
         await http.get("/v1/models")
@@ -131,6 +134,7 @@ async def test_what_the_queue_refuses_is_given_back(edge: Edge, monkeypatch: Any
         assert (await http.post("/v1/chat/completions", json=SMALL)).status_code == 200
 
 
+@pytest.mark.slow
 async def test_tickets_carry_what_the_plan_entitles_to(edge: Edge, monkeypatch: Any) -> None:
     plan = await _run(
         plans.create, actor=MACHINE, slug="gold", name="Gold", weight=3, band=2, allow_priority=True

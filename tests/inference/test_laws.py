@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STREAM = {**BODY, "stream": True, "stream_options": {"include_usage": True}}
 
 
+@pytest.mark.slow
 async def test_l1_no_middleware_and_no_thread_hop_on_the_warm_path(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -46,6 +47,7 @@ async def test_l1_no_middleware_and_no_thread_hop_on_the_warm_path(
             assert answer.status_code == 200
 
 
+@pytest.mark.slow
 async def test_l2_tokens_of_one_step_share_one_message(edge: Edge) -> None:
     await edge.start_replica("rep-a", tokens=64, tokens_per_s=200)
     await gateway().start()
@@ -148,6 +150,7 @@ async def test_l3_an_answer_in_one_piece_is_begun_again_however_long_it_had_take
     assert answer.json()["usage"]["completion_tokens"] == 80
 
 
+@pytest.mark.slow
 async def test_l3_a_repeated_or_missing_message_changes_nothing(edge: Edge) -> None:
     """The way back is played twice, and once with a hole in it."""
     await edge.start_replica("rep-a", tokens=40, tokens_per_s=200)
@@ -205,6 +208,7 @@ async def test_l4_the_engine_stops_when_the_client_leaves(edge: Edge, stream: bo
     assert 20 < record["completion_tokens"] < 5_000
 
 
+@pytest.mark.slow
 async def test_l5_salt_and_priority_are_the_platforms(edge: Edge) -> None:
     seen: list[EngineRequest] = []
 

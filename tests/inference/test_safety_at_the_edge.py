@@ -59,6 +59,7 @@ def ask(content: str = "hello", **extra: Any) -> dict[str, Any]:
     return {**BODY, "messages": [{"role": "user", "content": content}], **extra}
 
 
+@pytest.mark.slow
 async def test_a_phrase_in_a_request_is_refused_on_every_route(edge: Edge) -> None:
     """Attack 60."""
     await edge.start_replica("rep-a")
@@ -101,6 +102,7 @@ async def test_embeddings_pass_the_rules_too(edge: Edge, served: Served) -> None
         ).status_code == 200
 
 
+@pytest.mark.slow
 async def test_of_a_streamed_answer_nothing_of_the_phrase_leaves(edge: Edge) -> None:
     """Attack 61, on the whole path; cut everywhere and in disguises in test_shield."""
     await edge.start_replica("rep-a", text=ANSWER, tokens=64)
@@ -126,6 +128,7 @@ async def test_of_a_streamed_answer_nothing_of_the_phrase_leaves(edge: Edge) -> 
     assert usage["completion_tokens"] < 64, "the engine did not go on"
 
 
+@pytest.mark.slow
 async def test_of_a_whole_answer_nothing_of_the_phrase_leaves(edge: Edge) -> None:
     await edge.start_replica("rep-a", text=ANSWER, tokens=64)
     async with edge.http() as http, edge.http("globex") as other:
@@ -315,6 +318,7 @@ async def test_masking_in_a_stream_keeps_usage_and_the_end_right(edge: Edge) -> 
     assert whole["usage"]["completion_tokens"] == 64
 
 
+@pytest.mark.slow
 async def test_nothing_in_a_request_weakens_its_tenants_rules(edge: Edge) -> None:
     """Attack 66."""
     await edge.start_replica("rep-a")

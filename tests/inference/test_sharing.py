@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from inference.gateway import gateway
 from inference.gateway.errors import retry_after_s
 from inference.queue.keys import DeploymentKeys
@@ -43,6 +45,7 @@ async def waits(edge: Edge, requests: int) -> None:
     await until(are_there)
 
 
+@pytest.mark.slow
 async def test_l9_a_quiet_tenants_request_begins_at_once_beside_a_flood(edge: Edge) -> None:
     engine = Watched(tokens=5_000, tokens_per_s=50, capacity=8)
     await edge.start_replica("rep-a", engine)
@@ -118,6 +121,7 @@ async def test_what_was_used_in_the_end_is_what_was_charged(edge: Edge) -> None:
     assert float(text.split()[0]) == usage["prompt_tokens"] + 2 * usage["completion_tokens"]
 
 
+@pytest.mark.slow
 async def test_a_deadline_that_passes_in_the_queue_is_a_clear_error_with_a_record(edge: Edge) -> None:
     headers = {"X-Atrium-Deadline-Ms": "300"}
     engine = Watched(tokens=10)
@@ -138,6 +142,7 @@ async def test_a_deadline_that_passes_in_the_queue_is_a_clear_error_with_a_recor
     )  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_a_deadline_ends_the_wait_where_no_replica_is(edge: Edge) -> None:
     async with edge.http() as http:
         answer = await http.post("/v1/chat/completions", json=BODY, headers={"X-Atrium-Deadline-Ms": "100"})
@@ -147,6 +152,7 @@ async def test_a_deadline_ends_the_wait_where_no_replica_is(edge: Edge) -> None:
     await waits(edge, 0)
 
 
+@pytest.mark.slow
 async def test_a_deadline_ends_an_answer_that_takes_too_long(edge: Edge) -> None:
     await edge.start_replica("rep-a", tokens=5_000, tokens_per_s=50)
     async with edge.http() as http:

@@ -87,6 +87,7 @@ def cuts(text: str, count: int) -> Iterable[list[str]]:
         yield [text[edges[at] : edges[at + 1]] for at in range(len(edges) - 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phrase", DISGUISES)
 @pytest.mark.parametrize("count", [1, 2])
 def test_of_a_blocked_phrase_nothing_leaves_wherever_it_is_cut(phrase: str, count: int) -> None:
@@ -388,6 +389,7 @@ def test_token_ids_that_nobody_can_read_are_refused() -> None:
         assert caught.value.param == part
 
 
+@pytest.mark.slow
 def test_injections_are_scored_where_others_write_and_not_in_ones_own_prompt() -> None:
     from safety.compiled import built_in_detectors
 

@@ -172,6 +172,7 @@ async def test_wrong_methods_and_addresses_say_so(edge: Edge) -> None:
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "unknown_url")
 
 
+@pytest.mark.slow
 async def test_a_key_is_bound_to_its_scopes_models_and_networks(edge: Edge) -> None:
     def make(**limits: Any) -> str:
         from access.secrets import new_secret
@@ -269,6 +270,7 @@ async def test_suspending_a_tenant_ends_its_streams_within_a_second_and_no_other
     assert whole[-1] == "[DONE]"
 
 
+@pytest.mark.slow
 async def test_a_silent_stream_is_kept_alive_by_comments(edge: Edge, settings: Any) -> None:
     settings.KEEP_ALIVE_COMMENT_S = 0.1
     await edge.start_replica("rep-a", first_token_ms=500)

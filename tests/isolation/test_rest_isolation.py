@@ -170,6 +170,7 @@ def test_every_viewset_can_be_put_to_the_test(entry: Entry, side: Any) -> None:
         assert entry.prefix in BODIES, f"write a body for POST /api/v1/{entry.prefix}/ into BODIES"
 
 
+@pytest.mark.slow
 @pytest.mark.matrix
 @each_with_details
 @pytest.mark.parametrize("by", ["stranger", "program"])
@@ -188,6 +189,7 @@ def test_a_list_shows_no_foreign_rows(entry: Entry, side: Any, by: str) -> None:
     checks.assert_list_is_walled(entry, own, foreign, getattr(side, by), side.owner)
 
 
+@pytest.mark.slow
 @pytest.mark.matrix
 @each_list
 def test_no_filter_brings_a_foreign_row_to_light(entry: Entry, side: Any) -> None:
@@ -330,6 +332,7 @@ def test_control_a_leak_through_a_filter_is_caught(leaks: Any) -> None:
         )
 
 
+@pytest.mark.slow
 def test_control_with_one_wall_down_the_other_stands(leaks: Any) -> None:
     entry = LEAKY["half"]
     checks.assert_list_is_walled(

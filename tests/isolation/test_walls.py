@@ -256,6 +256,7 @@ def test_the_function_that_makes_partitions_takes_no_senseless_month(
 # --- Mutants: each wall taken down, and the assertion that guards it must notice -----------------------------------
 
 
+@pytest.mark.slow
 @every_walled_model
 def test_control_without_force_the_first_wall_is_down(
     model: type[models.Model], neighbours: Neighbours

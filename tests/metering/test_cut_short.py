@@ -58,6 +58,7 @@ async def test_f07_a_client_that_leaves_is_charged_for_what_was_made(
     assert [one["request_id"] for one in records()] == [request_id]
 
 
+@pytest.mark.slow
 async def test_f08_a_client_that_left_pays_for_the_tokens_that_were_made_and_no_others(edge: Edge) -> None:
     """From the broken stream to the ledger: price times tokens, while the hold was for many more."""
     acme = edge.served.acme
@@ -100,6 +101,7 @@ async def test_f10_usage_is_recorded_whether_the_client_asks_for_it_or_not(edge:
     assert len(records()) == 3
 
 
+@pytest.mark.slow
 async def test_f09_a_gateway_that_dies_takes_no_record_with_it(edge: Edge) -> None:
     """Killed while one request runs and another has just ended: the replica writes both records, once."""
     await edge.start_replica("rep-a", tokens=400, tokens_per_s=100)
@@ -122,6 +124,7 @@ async def test_f09_a_gateway_that_dies_takes_no_record_with_it(edge: Edge) -> No
     assert all(one["completion_tokens"] > 0 and one["prompt_tokens"] > 0 for one in found)
 
 
+@pytest.mark.slow
 async def test_engine_time_of_all_requests_adds_up_and_the_totals_say_the_same(edge: Edge) -> None:
     """Whole answers, streams, and clients that leave: records, replica and engine agree (L12)."""
     engine = SimulatedEngine({"tokens": 50, "tokens_per_s": 200})

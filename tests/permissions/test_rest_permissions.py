@@ -93,6 +93,7 @@ def answered(entry: Entry, action: str, method: str, path: str, rest: REST) -> i
         return int(rest.request(method, f"/api/v1{path}", {}).status_code)
 
 
+@pytest.mark.slow
 @pytest.mark.matrix
 @pytest.mark.parametrize(("entry", "action", "method", "path"), EVERYTHING, ids=IDS)
 def test_each_role_reaches_what_the_table_gives_it(

@@ -154,6 +154,7 @@ def test_pieces_among_other_words_are_seen() -> None:
     assert not canary.appears(f"one part is {CORE[:5]}", [TOKEN])
 
 
+@pytest.mark.slow
 def test_nothing_is_seen_in_ordinary_text() -> None:
     other = canary.make("ten_globex", "chat_1")
     for prompt in ordinary_prompts()[::4]:

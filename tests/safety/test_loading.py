@@ -16,6 +16,7 @@ from audit.models import AuditEvent
 from core.actors import Actor
 from core.events import STREAM
 from core.scoping import platform_scope, tenant_scope
+from core.threads import in_thread
 from core.valkey import sync_client
 from safety import loading, snapshots
 from safety.loading import Guarded, GuardSource
@@ -164,7 +165,7 @@ def test_a_publication_is_followed_by_its_event(
     async def work() -> Guarded:
         before = await source.get(acme.pk)
         assert not refuses(before, "hail")
-        await asyncio.to_thread(put_in_force)
+        await in_thread(put_in_force)()
         [(_place, fields)] = sync_client().xrevrange(STREAM, count=1)
         source.heard(json.loads(fields[b"event"]))
         # A request that was under way keeps what it has; the next one has the news.
@@ -191,7 +192,7 @@ def test_settings_follow_as_well(source: GuardSource, acme: Tenant, machine: Act
 
     async def work() -> Guarded:
         assert refuses(await source.get(acme.pk), "thunder")
-        await asyncio.to_thread(change)
+        await in_thread(change)()
         source.forget(acme.pk)
         return await source.get(acme.pk)
 
@@ -255,7 +256,7 @@ def test_while_a_large_set_compiles_requests_go_on_with_the_old_one(
 
     async def work() -> None:
         old = await source.get(acme.pk)
-        await asyncio.to_thread(publish, acme, machine, sleet="sleet")
+        await in_thread(publish)(acme, machine, sleet="sleet")
         monkeypatch.setattr(compiling, "compiled", slow)
         source.forget(acme.pk)
         assert await source.get(acme.pk) is old
@@ -287,7 +288,7 @@ def test_what_was_read_before_a_change_is_not_kept_as_news(
     async def work() -> None:
         slow = asyncio.create_task(source.get(acme.pk))
         await asyncio.to_thread(has_read.wait, 20)
-        await asyncio.to_thread(publish, acme, machine, sleet="sleet")
+        await in_thread(publish)(acme, machine, sleet="sleet")
         source.forget(acme.pk)
         fresh = await source.get(acme.pk)
         assert refuses(fresh, "sleet")
@@ -306,7 +307,7 @@ def test_what_no_event_touched_ages_out(
 
     async def work() -> None:
         await source.get(acme.pk)
-        await asyncio.to_thread(publish, acme, machine, sleet="sleet")
+        await in_thread(publish)(acme, machine, sleet="sleet")
         async with asyncio.timeout(20):
             while not refuses(await source.get(acme.pk), "sleet"):
                 await asyncio.sleep(0.01)
@@ -443,7 +444,7 @@ def test_failed_loads_are_tried_again_and_not_with_every_request(
             assert (await source.get(acme.pk)).is_closed
         assert len(loads) == 1
         # An event is news: no waiting then.
-        await asyncio.to_thread(publish, acme, machine, sleet="sleet")
+        await in_thread(publish)(acme, machine, sleet="sleet")
         source.forget(acme.pk)
         assert refuses(await source.get(acme.pk), "sleet")
 

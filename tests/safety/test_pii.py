@@ -98,6 +98,7 @@ def test_patterns_are_bounded_and_say_how_long(entity: str) -> None:
     re2.compile(one.pattern, options)
 
 
+@pytest.mark.slow
 def test_what_a_stream_uses_says_the_same_as_the_whole() -> None:
     """`pattern` and `spans` alone, as a stream uses them, find what `find` finds, overlaps between entities aside."""
     programs = {}
@@ -174,6 +175,7 @@ def test_only_the_kinds_asked_for() -> None:
     assert [match.entity for match in find(text, ["EMAIL_ADDRESS"])] == ["EMAIL_ADDRESS"]
 
 
+@pytest.mark.slow
 def test_long_rows_of_digits_and_letters_are_read_in_time() -> None:
     for text in ("1" * 60_000, "1 " * 30_000, "a" * 60_000, "a.b@" * 15_000, "ab12 " * 12_000):
         find(text)

@@ -44,6 +44,7 @@ def test_the_set_is_large_and_in_both_languages() -> None:
     assert len({json.dumps(case["text"]) for case in cases}) == len(cases)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entity", RECOGNISERS)
 def test_recall_and_precision(entity: str, counts: tuple[Counter[str], Counter[str], Counter[str]]) -> None:
     hits, missed, false = (count[entity] for count in counts)

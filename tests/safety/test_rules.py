@@ -393,6 +393,7 @@ def test_refusals_speak_a_language_that_the_platform_has(owner: Owner, alice_act
 # --- Built in
 
 
+@pytest.mark.slow
 def test_the_built_in_rules_are_in_force_at_the_first_start_and_only_then(olive: Any) -> None:
     assert builtin.seed() != []
     assert builtin.seed() == []
@@ -408,6 +409,7 @@ def test_the_built_in_rules_are_in_force_at_the_first_start_and_only_then(olive:
     assert PlatformRuleSetVersion.objects.count() == 1
 
 
+@pytest.mark.slow
 def test_what_operators_removed_is_not_brought_back(machine: Actor, monkeypatch: Any) -> None:
     builtin.seed()
     gone = selectors.platform_rules().get(key="pii.email")
@@ -424,6 +426,7 @@ def test_what_operators_removed_is_not_brought_back(machine: Actor, monkeypatch:
     assert PlatformRuleSetVersion.objects.count() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

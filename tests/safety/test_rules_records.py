@@ -271,6 +271,7 @@ def test_a_tenant_that_is_gone_leaves_no_count(acme: Tenant) -> None:
         assert HitCount.objects.count() == 1
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     requests=st.lists(

@@ -147,6 +147,7 @@ def test_words_come_in_any_form(alice_rest: REST, word_list: dict[str, Any], for
     assert ok(alice_rest.get(path)) == {"count": 2, "terms": ["thunder", "雷电"]}
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_words_come_as_one_file(alice_rest: REST, word_list: dict[str, Any]) -> None:
     path = f"/safety/word-lists/{word_list['id']}/terms/"
     raw = "\n".join(f"word number {n}" if n % 2 else f"敏感词语{n}" for n in range(100_000)).encode()
@@ -258,6 +259,7 @@ def test_an_operator_opens_a_tenants_door_with_a_reason(
 # --- Settings, reviews, hits
 
 
+@pytest.mark.slow
 def test_a_tenant_changes_the_platforms_rules_as_far_as_it_may(alice_rest: REST, bob_rest: REST) -> None:
     builtin.seed()
     rules = {each["rule"]: each for each in ok(bob_rest.get("/safety/effective/"))["results"]}

@@ -65,11 +65,13 @@ def test_what_is_no_csv_is_told_by_its_line() -> None:
     assert "Line 2" in refusal(b'fine\n"never closed\n', is_csv=True)
 
 
+@pytest.mark.slow
 def test_a_file_has_bounds() -> None:
     assert "at most" in refusal("\n".join(f"w{n}" for n in range(terms.MAX_TERMS + 1)).encode())
     assert "larger" in refusal(b"x" * (terms.MAX_UPLOAD_BYTES + 1))
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_words_are_taken_and_stored_small() -> None:
     raw = "\n".join(f"word{n}" if n % 2 else f"词语{n}" for n in range(terms.MAX_TERMS)).encode()
     found = terms.read_file(raw, is_csv=False)

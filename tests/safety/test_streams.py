@@ -233,6 +233,7 @@ def test_a_flag_changes_nothing() -> None:
     assert (outcome.text, spans(outcome)) == ("a cyanide", [(2, 9)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["a", ".", " ", "\u200b", "炸", "-b", "b\u200b", "<", "ab", "\u0301", "9"])
 def test_ten_million_characters_of_one_kind_do_not_grow_the_state(unit: str) -> None:
     """The state is looked at after a hundred blocks and after two hundred: it has stopped growing long before."""

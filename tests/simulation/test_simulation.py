@@ -47,12 +47,14 @@ def test_sharing_costs_no_throughput_and_limiting_does(flooded: dict[str, Measur
     assert flooded["rate-limit"].refused > 0
 
 
+@pytest.mark.slow
 def test_nobody_starves_and_all_get_their_part(flooded: dict[str, Measures]) -> None:
     assert flooded["vtc"].longest_quiet_wait_ms < 1_000 < flooded["first-come"].longest_quiet_wait_ms
     assert flooded["vtc"].jain > 0.98 > flooded["first-come"].jain
     assert flooded["vtc"].difference_mean < flooded["first-come"].difference_mean
 
 
+@pytest.mark.slow
 def test_nothing_is_left_in_valkey(flooded: dict[str, Measures]) -> None:
     assert not list(sync_client().scan_iter("atrium:{simulation-*", count=5_000))
 

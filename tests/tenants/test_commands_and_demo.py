@@ -152,6 +152,7 @@ class TestDemo:
             assert (APIKey.objects.count(), Membership.objects.count(), Tenant.objects.count()) == (2, 6, 2)
         assert User.objects.count() == 8
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "content", [None, "", "{", "[]", '{"tenants": [1], "staff": []}', '{"tenants": 1}']
     )

@@ -214,6 +214,7 @@ class TestRemove:
             assert list(Membership.objects.filter(tenant=acme)) == [added]
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_two_owners_who_remove_each_other_at_once_leave_one(monkeypatch: pytest.MonkeyPatch) -> None:
     tenant = TenantFactory()

@@ -131,6 +131,7 @@ async def test_a_tenants_own_template_does_not_run_here(empty_shelf: Shelf) -> N
     assert (await count(theirs, "chat", CHATS["one turn"])).exact
 
 
+@pytest.mark.slow
 async def test_a_template_that_fails_ends_in_a_bound(tmp_path: Path) -> None:
     shutil.copytree(WEIGHTS, tmp_path / "m", ignore=shutil.ignore_patterns("*.safetensors"))
     for source in (

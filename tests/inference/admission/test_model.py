@@ -62,6 +62,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     made.close()
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(requests=st.integers(1, 12), tokens=st.integers(1, 200), concurrent=st.integers(1, 6), steps=steps)
 def test_rates_and_slots_are_those_of_the_reference(
@@ -121,6 +122,7 @@ async def _ask(
     assert level >= float(reference.token_level()) - 1e-6
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     limit=st.integers(0, 300),
