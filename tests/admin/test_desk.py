@@ -143,6 +143,7 @@ def test_secrets_are_on_no_page(model: Any, olive_client: Client, acme: Tenant) 
             assert not value or str(value) not in text
 
 
+@pytest.mark.slow
 @pytest.mark.matrix
 @every_page
 def test_a_row_is_found_by_its_public_id(

@@ -116,6 +116,7 @@ def test_prices_do_not_hold_in_the_past_nor_twice_for_a_model(olive_rest, plan):
         assert olive_rest.post(f"/price-plans/{plan}/publish/", body).status_code == 400
 
 
+@pytest.mark.slow
 def test_a_payment_is_recorded_confirmed_and_paid_back(olive_rest, alice_rest, acme, plan):
     subscribed(olive_rest, acme, plan)
     body = {"tenant": acme.public_id, "amount": "12.50", "currency": "CNY", "reference": "bank-1"}

@@ -34,6 +34,7 @@ def test_everything_is_migrated_in_one_line() -> None:
     assert unapplied == set()
 
 
+@pytest.mark.slow
 def test_every_walled_model_gets_its_wall_in_a_migration() -> None:
     loader = MigrationLoader(None)
     walls = {

@@ -46,6 +46,7 @@ def test_no_other_site_can_act_for_a_person(alice: Any) -> None:
     assert settings.SESSION_COOKIE_HTTPONLY
 
 
+@pytest.mark.slow
 def test_names_and_texts_are_shown_and_not_run(
     acme: Tenant, alice: Any, alice_client: Client, olive_client: Client
 ) -> None:

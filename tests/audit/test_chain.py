@@ -103,6 +103,7 @@ def test_what_is_rolled_back_waits_for_no_seal(trail: Trail, acme: Tenant) -> No
         assert not AuditPending.objects.exists()
 
 
+@pytest.mark.slow
 def test_many_writers_and_several_sealers_make_one_whole_chain(
     acme: Tenant, globex: Tenant, platform_trail: Trail
 ) -> None:

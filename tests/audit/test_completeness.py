@@ -103,6 +103,7 @@ def silent(trees: dict[str, ast.Module]) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_every_service_that_takes_an_actor_writes_an_event() -> None:
     found = silent(sources())
     assert found - EXCUSED.keys() == set(), "write an audit event, or say here why not"

@@ -103,6 +103,7 @@ def test_a_third_party_finds_what_was_done_to_the_file(exported: Path) -> None:
     assert {("broken", 2), ("reordered", 5)} <= outcome(swapped)
 
 
+@pytest.mark.slow
 def test_a_third_party_trusts_the_key_that_it_was_given_and_no_other(exported: Path) -> None:
     other = keys.shown_key(b"\x01" * 32)
     done = run(exported, "--public-key", other)

@@ -122,6 +122,7 @@ class TestFilters:
         assert found(REST(olive_client), "address=203.0.113.5") == [event.public_id]
 
 
+@pytest.mark.slow
 def test_a_tenants_canary_is_in_nothing_that_another_reads(
     trail: Trail, theirs: Trail, globex: Tenant, alice_client: Client, charlie_client: Client
 ) -> None:
@@ -238,6 +239,7 @@ class TestVerification:
         assert body["public_key"]
         assert REST(olive_client).get("/audit/").json()["chain"] == "platform"
 
+    @pytest.mark.slow
     def test_staff_verify_in_the_admin(self, trail: Trail, sam_client: Client) -> None:
         event = trail.event_of(4)
         trail.attack("UPDATE audit_auditevent SET reason = 'forged' WHERE id = %(event)s", event=event)

@@ -157,6 +157,7 @@ class TestAppendOnly:
 class TestRedaction:
     """Secrets do not get in."""
 
+    @pytest.mark.slow
     @given(st.builds(secrets.new_secret), st.text(max_size=20))
     def test_no_key_gets_in_wherever_it_stands(self, secret: str, around: str) -> None:
         values = {

@@ -53,6 +53,7 @@ def test_f01_a_wallet_for_exactly_so_many_grants_gives_exactly_so_many(acme: Ten
     world.assert_sound(acme)
 
 
+@pytest.mark.slow
 def test_f02_many_first_requests_make_one_set_of_accounts(acme: Tenant) -> None:
     world.priced(acme)
     ask = partial(escrow.grant, tenant_id=acme.pk, epoch=EPOCH, need_nano=1)

@@ -112,6 +112,7 @@ RECORDS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(records=RECORDS, data=st.data())
 @settings(
     max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -214,6 +214,7 @@ async def test_a_policy_works_within_a_second(edge: Edge) -> None:
     assert len(await in_thread(stored)()) == 1
 
 
+@pytest.mark.slow
 async def test_full_text_is_sealed_and_read_back_by_those_who_may(edge: Edge) -> None:
     await in_thread(set_policy)(edge, level="full", kept_entities=["EMAIL"])
     await edge.start_replica("rep-a")
@@ -252,6 +253,7 @@ async def test_a_web_process_that_dies_before_it_notes_leaves_the_usage_records_
     assert (again.completion_tokens, again.is_settled) == (64, True)
 
 
+@pytest.mark.slow
 async def test_a_row_is_the_same_whatever_comes_first_and_how_often(edge: Edge) -> None:
     await edge.start_replica("rep-a")
     async with edge.http() as http:

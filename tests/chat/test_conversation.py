@@ -24,6 +24,7 @@ def text_of(messages: list[dict[str, Any]]) -> str:
     return text
 
 
+@pytest.mark.slow
 async def test_a_question_is_answered_in_pieces_with_usage_and_timing(
     connect: Connect, alice: Any, gateway: ScriptedGateway
 ) -> None:
@@ -56,6 +57,7 @@ async def test_a_question_is_answered_in_pieces_with_usage_and_timing(
     assert (body["temperature"], body["stream_options"]) == (0.5, {"include_usage": True})
 
 
+@pytest.mark.slow
 async def test_the_model_reads_the_conversation_so_far(
     connect: Connect, alice: Any, gateway: ScriptedGateway
 ) -> None:
@@ -136,6 +138,7 @@ async def test_a_question_sent_twice_is_asked_once(
     assert len(history["messages"]) == 2
 
 
+@pytest.mark.slow
 async def test_a_second_question_waits_for_the_first_answer(
     connect: Connect, alice: Any, gateway: ScriptedGateway
 ) -> None:
@@ -180,6 +183,7 @@ async def test_eight_chats_are_written_at_once_and_a_ninth_is_refused(
     assert {text_of(texts[chat]) for chat in chats[:8]} == {gateway.script.text}
 
 
+@pytest.mark.slow
 async def test_a_refused_question_says_why_and_can_be_tried_again(
     connect: Connect, alice: Any, gateway: ScriptedGateway
 ) -> None:
@@ -202,6 +206,7 @@ async def test_a_refused_question_says_why_and_can_be_tried_again(
     assert text_of(await line.until("chat.completed")) == gateway.script.text
 
 
+@pytest.mark.slow
 async def test_an_engine_that_breaks_leaves_the_text_and_one_error(
     connect: Connect, alice: Any, gateway: ScriptedGateway
 ) -> None:
@@ -297,6 +302,7 @@ async def test_a_chat_of_somebody_else_is_as_absent_as_none(
     assert len(history["messages"]) == 2
 
 
+@pytest.mark.slow
 async def test_a_message_of_another_chat_cannot_be_resumed_through_ones_own(
     connect: Connect, alice: Any, bob: Any
 ) -> None:

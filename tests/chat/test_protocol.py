@@ -304,6 +304,7 @@ async def test_a_chatterer_is_slowed_and_then_shown_out(
     assert message["code"] == 4429
 
 
+@pytest.mark.slow
 async def test_a_reader_that_does_not_read_is_dropped_and_its_engine_freed(
     connect: Connect, alice: Any, gateway: ScriptedGateway, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

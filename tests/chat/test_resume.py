@@ -29,6 +29,7 @@ async def part_of_an_answer(line: Line, gateway: ScriptedGateway, characters: in
     return chat, heard[0]["message"], text_of(heard)
 
 
+@pytest.mark.slow
 async def test_when_the_client_leaves_the_engine_stops_within_a_second_and_the_text_stays(
     connect: Connect, alice: Any, gateway: ScriptedGateway
 ) -> None:
@@ -211,6 +212,7 @@ async def test_another_versions_text_is_not_continued(
     assert len(gateway.sent) == 1
 
 
+@pytest.mark.slow
 async def test_an_engine_that_begins_a_different_text_is_not_shown(
     connect: Connect, alice: Any, gateway: ScriptedGateway
 ) -> None:

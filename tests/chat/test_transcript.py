@@ -234,6 +234,7 @@ async def test_a_store_that_lost_everything_gets_the_whole_answer_again(store: P
     assert (await store.read(place[0], place[1]))[0].text == script.text
 
 
+@pytest.mark.slow
 async def test_text_waits_for_a_store_that_is_away_for_a_moment(
     store: PartialStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -197,6 +197,7 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_not_used(
     assert len(server.received) == before + 1
 
 
+@pytest.mark.slow
 async def test_no_way_of_ending_keeps_a_connection(connect: Connect, server: OpenAIServer) -> None:
     """With one connection in all, each request finds it free again, whatever became of the one before."""
     engine = await connect(max_connections=1, connect_timeout_s=0.5, idle_timeout_s=0.1, timeout_s=0.3)

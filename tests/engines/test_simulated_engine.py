@@ -123,6 +123,7 @@ async def test_the_first_token_keeps_its_time(start: Start) -> None:
     assert 0.08 <= request.meter.first_token_at - began < 0.3
 
 
+@pytest.mark.slow
 async def test_the_rate_holds_however_many_run(start: Start) -> None:
     engine = await start(tokens=50, tokens_per_s=250)
     for count in (1, 32):
@@ -133,6 +134,7 @@ async def test_the_rate_holds_however_many_run(start: Start) -> None:
         assert 0.19 <= time.monotonic() - began < 2
 
 
+@pytest.mark.slow
 async def test_a_rest_makes_no_backlog(start: Start) -> None:
     engine = await start(tokens=20, tokens_per_s=200)
     await answer(engine, chat("Hello"))

@@ -102,6 +102,7 @@ def test_an_export_holds_no_secret(acme: Tenant) -> None:
     assert '"wrapped"' not in whole
 
 
+@pytest.mark.slow
 def test_an_export_is_downloaded_by_administrators_and_each_time_is_in_the_trail(
     acme: Tenant, alice_client: Client, bob_client: Client, olive_client: Client, charlie_client: Client
 ) -> None:
@@ -126,6 +127,7 @@ def test_an_export_is_downloaded_by_administrators_and_each_time_is_in_the_trail
     assert event.actor_label == "alice@acme.example"
 
 
+@pytest.mark.slow
 def test_exports_are_few_at_once_and_expire(acme: Tenant, alice_client: Client, exports_dir: Path) -> None:
     rest = REST(alice_client)
     assert [rest.post("/exports/", {}).status_code for _ in range(3)] == [201, 201, 409]

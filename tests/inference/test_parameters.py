@@ -152,6 +152,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(
     kind=st.sampled_from(["chat", "completion", "embedding"]),
     body=st.dictionaries(

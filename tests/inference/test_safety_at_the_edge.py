@@ -224,6 +224,7 @@ async def test_what_waits_for_a_person_passes_once_approved(edge: Edge) -> None:
         ).status_code == 400
 
 
+@pytest.mark.slow
 async def test_a_broken_checker_closes_the_door_unless_the_tenant_wants_it_open(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,6 +340,7 @@ async def test_nothing_in_a_request_weakens_its_tenants_rules(edge: Edge) -> Non
         assert (await http.post("/v1/chat/completions", json=ask("hello", **fields))).status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*b", "(a|aa)+c", "([a-z]+)*1", "(.*a){12}b"])
 async def test_no_expression_of_a_tenant_keeps_a_text_waiting(edge: Edge, pattern: str) -> None:
     """Attack 67: a matcher that goes back would take longer than the world is old; the request would time out."""

@@ -65,6 +65,7 @@ async def test_l9_a_quiet_tenants_request_begins_at_once_beside_a_flood(edge: Ed
         await asyncio.gather(*flood, return_exceptions=True)
 
 
+@pytest.mark.slow
 async def test_tenants_take_turns_by_what_they_were_served(edge: Edge) -> None:
     engine = Watched(tokens=64, capacity=1)
     engine.express = 0
@@ -87,6 +88,7 @@ async def test_tenants_take_turns_by_what_they_were_served(edge: Edge) -> None:
     assert lengths.count(30) == lengths.count(10) == 8
 
 
+@pytest.mark.slow
 async def test_answers_are_charged_while_they_come_out(edge: Edge) -> None:
     await edge.start_replica("rep-a", tokens=2_000, tokens_per_s=100)
     keys = DeploymentKeys(str(edge.served.deployment.pk))

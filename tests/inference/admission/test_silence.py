@@ -38,6 +38,7 @@ async def silent(settings: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         writer.close()
 
 
+@pytest.mark.slow
 async def test_f06_a_silent_valkey_is_refused_in_bounded_time(silent: None) -> None:
     desk = Desk(async_client())
     begun = time.monotonic()
@@ -48,6 +49,7 @@ async def test_f06_a_silent_valkey_is_refused_in_bounded_time(silent: None) -> N
     await desk.close()
 
 
+@pytest.mark.slow
 async def test_a_silent_valkey_takes_no_request_into_a_queue(silent: None) -> None:
     client = async_client()
     begun = time.monotonic()
