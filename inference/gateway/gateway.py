@@ -386,6 +386,8 @@ class Gateway:
                         stream = self.streams.get(frame.id)
                         if stream is not None:
                             stream.feed(frame)
+            # Answers go to their clients first: a write to Valkey often takes longer than all of this.
+            await asyncio.sleep(0)
 
     async def _read_events(self) -> None:
         last: Any = None

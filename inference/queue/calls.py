@@ -95,10 +95,12 @@ def pull(
     room: int,
     express: int = 0,
     tokens: int = ANY_TOKENS,
+    idle_ms: int = 0,
+    read: Sequence[bytes] = (),
     now_ms: int = 0,
 ) -> Arguments:
     """Arguments of PULL. A repeated `number` of the same replica gives what it gave the first time."""
-    return [keys.prefix, now_ms, replica, room, express, tokens, number]
+    return [keys.prefix, now_ms, replica, room, express, tokens, number, idle_ms, *read]
 
 
 def pulled(answer: Any) -> Pulled:

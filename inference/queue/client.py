@@ -87,15 +87,21 @@ class RequestQueue:
         room: int,
         express: int = 0,
         tokens: int = ANY_TOKENS,
+        idle_ms: int = 0,
+        read: Sequence[bytes] = (),
     ) -> Pulled:
         """Requests in the order of the queue; they belong to `replica` from now on.
 
         Up to `room`, and none any more once their prompts have used up `tokens`; then up to `express` more while the
-        tenant whose turn it is runs nothing, or less than half of its part of what runs. After an error, ask again
+        tenant whose turn it is runs nothing, or less than half of its part of what runs. Where room is left and nobody
+        waits, a request that comes within `idle_ms` may be put into the stream `DeploymentKeys.work`, the replica's as
+        if it had been taken; `read` are the entries of it that have been accepted. After an error, ask again
         with the same `number`: what the lost answer held comes again, and nothing is lost.
         """
         keys = self.keys(deployment)
-        arguments = calls.pull(keys, replica, number, room=room, express=express, tokens=tokens)
+        arguments = calls.pull(
+            keys, replica, number, room=room, express=express, tokens=tokens, idle_ms=idle_ms, read=read
+        )
         return calls.pulled(await self._run(self._pull, keys, arguments))
 
     async def pull(self, deployment: str, replica: str, room: int) -> list[bytes]:

@@ -38,8 +38,11 @@ class DeploymentKeys:
         self.wake = self.prefix + "wake"  # stream of one entry: something is waiting
         self.replicas = self.prefix + "replicas"  # hash: replica -> heartbeat JSON
         self.failures = self.prefix + "failures"  # hash: count, until_ms, message of failed starts
-        # What the queue's scripts take as KEYS, in their order. Scripts build the names of two kinds of keys
-        # themselves, all in the same slot: queue:<tenant>, and order:<band> and hungry:<band>.
+        self.idle = (
+            self.prefix + "idle"
+        )  # hash: replica with room and nothing to do -> until when that is known, ms
+        # What the queue's scripts take as KEYS, in their order. Scripts build the names of some keys themselves, all
+        # in the same slot: queue:<tenant>, order:<band>, hungry:<band>, idle, work:<replica>.
         self.fair = [
             self.requests,
             self.running,
@@ -56,6 +59,10 @@ class DeploymentKeys:
     def queue(self, tenant: str) -> str:
         """Sorted set of one tenant's waiting request ids, next first."""
         return f"{self.prefix}queue:{tenant}"
+
+    def work(self, replica: str) -> str:
+        """Stream of requests that came while the replica was idle, until it has read them."""
+        return f"{self.prefix}work:{replica}"
 
     def control(self, replica: str) -> str:
         """Stream of orders to one replica: cancel, stop."""

@@ -12,6 +12,9 @@ PLACES = 2**40
 MOST_PRIORITY = 4_095
 # Window over which the pace of dispatch is measured.
 PACE_MS = 10_000
+# A request of at most so many bytes is handed to an idle replica as it comes, and so many at most lie there unread.
+MOST_HANDED_BYTES, MOST_HANDED = 65_536, 64
+HANDED_TTL_S = 600
 
 # KEYS of all of these: DeploymentKeys.fair. ARGV[1]: prefix of the deployment's keys. ARGV[2]: now, ms since 1970, or 0
 # for Valkey's own clock.
@@ -167,6 +170,24 @@ local function note_pace(now, dispatched)
   else
     call('HINCRBY', TOTALS, 'count', dispatched)
   end
+end
+
+-- A replica that has room and has found nothing to do, out of those that said so lately; nil where there is none.
+local function take_idle(now)
+  for _ = 1, 3 do
+    local found = call('HRANDFIELD', P .. 'idle', 1, 'WITHVALUES')
+    if #found == 0 then return nil end
+    call('HDEL', P .. 'idle', found[1])
+    if tonumber(found[2]) >= now then return found[1] end
+  end
+  return nil
+end
+
+-- What a request is charged for when it is dispatched. One whose deadline has passed is neither served nor charged for.
+local function charge_prompt(s, a, now)
+  s.i = 1
+  if s.deadline > now then s.i = math.max(1, s.prompt) end
+  charge(s.tenant, a, W_IN * s.i)
 end
 
 local function share(a)

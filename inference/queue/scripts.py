@@ -18,9 +18,22 @@ grows with requests, after RESTED_MS what remembers tenants.
 
 from __future__ import annotations
 
-from inference.queue.lua import COMMON, MOST_PRIORITY, PLACES, REBASE, RESTED_MS, W_IN, W_OUT
+from inference.queue.lua import (
+    COMMON,
+    HANDED_TTL_S,
+    MOST_HANDED,
+    MOST_HANDED_BYTES,
+    MOST_PRIORITY,
+    PLACES,
+    REBASE,
+    RESTED_MS,
+    W_IN,
+    W_OUT,
+)
 
 # ARGV: prefix, now, id, payload, tenant, limit, weight in thousandths, band, priority, prompt tokens, deadline ms.
+# Where nobody waits and a replica is idle, the request is that replica's at once, as if it had pulled in this moment,
+# and lies in its stream of work: one round trip less.
 # KEYS[11], where it is given: a hash; a request that is not in it has not been admitted, and is not taken.
 # Returns {1, waiting requests of the tenant}; when its queue is full {0, waiting, ms until the last is taken or -1};
 # {2} for one that was not admitted.
@@ -59,6 +72,24 @@ if not active then begin_work(tenant, a) end
 if waiting == 0 then a.c = math.max(a.c, level(band) or a.c) end
 local place = tonumber(ARGV[9]) * {PLACES} + call('HINCRBY', TOTALS, 'places', 1)
 call('HSET', REQUESTS, id, ARGV[4])
+if waiting == 0 and #ARGV[4] <= {MOST_HANDED_BYTES} and call('EXISTS', BANDS) == 0 then
+  local now = now_ms()
+  local replica = take_idle(now)
+  if replica then
+    local s = {{place = string.format('%.0f', place), prompt = tonumber(ARGV[10]), deadline = tonumber(ARGV[11]), i = 0,
+               o = 0, tenant = tenant}}
+    charge_prompt(s, a, now)
+    a.r = a.r + 1
+    call('HSET', SERVED, id, text_of_served(s))
+    call('HSET', RUNNING, id, replica)
+    call('HSET', LAST, band, tenant)
+    save_account(tenant, a)
+    note_pace(now, 1)
+    call('XADD', P .. 'work:' .. replica, 'MAXLEN', {MOST_HANDED}, '*', 'w', ARGV[4])
+    call('EXPIRE', P .. 'work:' .. replica, {HANDED_TTL_S})
+    return {{1, 1}}
+  end
+end
 call('HSET', SERVED, id, string.format('%.0f', place) .. ' ' .. ARGV[10] .. ' ' .. ARGV[11] .. ' 0 0 ' .. tenant)
 call('ZADD', queue, string.format('%.0f', place), id)
 count_waiting(band, 1)
@@ -70,7 +101,9 @@ return {{1, waiting + 1}}
 """
 )
 
-# ARGV: prefix, now, replica, room, express, prompt tokens that there is room for, number of this pull.
+# ARGV: prefix, now, replica, room, express, prompt tokens that there is room for, number of this pull, for how long the
+# replica may be handed work if it has room left and nobody waits (ms; 0: not at all), and the entries of its stream of
+# work that it has read.
 # Takes up to `room` requests, and up to `express` more while the tenant whose turn it is runs nothing, or less than
 # half of its part of what runs. A request whose deadline has passed comes too, and is not charged for. A repeated
 # number gives the same again. Returns {payloads, how many tenants wait: 0, 1, 2 for more; 1 where it is not known}.
@@ -79,6 +112,8 @@ PULL = (
     + """
 local replica, room, express, tokens = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local taken, ids = {}, {ARGV[7]}
+local idle_ms = tonumber(ARGV[8])
+if #ARGV > 8 then call('XDEL', P .. 'work:' .. replica, unpack(ARGV, 9)) end
 local before = call('HGET', PULLS, replica)
 if before then
   local words = {}
@@ -125,9 +160,7 @@ while true do
   local id = call('ZPOPMIN', queue)[1]
   local s = load_served(id)
   if s.i == 0 then
-    s.i = 1
-    if s.deadline > now then s.i = math.max(1, s.prompt) end
-    charge(tenant, a, W_IN * s.i)
+    charge_prompt(s, a, now)
     call('HSET', SERVED, id, text_of_served(s))
   end
   tokens = tokens - s.prompt
@@ -145,6 +178,14 @@ if #taken > 0 then
 end
 
 local band = call('ZRANGE', BANDS, 0, 0)[1]
+if idle_ms > 0 then
+  if not band and regular < room and tokens > 0 then
+    call('HSET', P .. 'idle', replica, now + idle_ms)
+    call('PEXPIRE', P .. 'idle', idle_ms)
+  else
+    call('HDEL', P .. 'idle', replica)
+  end
+end
 if not band then return {taken, 0} end
 local first = call('ZRANGE', P .. 'order:' .. band, 0, 0, 'WITHSCORES')
 local base = tonumber(first[2])

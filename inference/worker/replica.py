@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from core import clock
 from core.valkey import async_client
-from inference.queue.calls import ANY_TOKENS, Usage
+from inference.queue.calls import ANY_TOKENS
 from inference.queue.client import RequestQueue
 from inference.queue.journal import process_journal
 from inference.queue.keys import ENGINE_TOTALS, WEBS
@@ -33,6 +33,7 @@ from inference.queue.wire import (
     note_from,
 )
 from inference.worker import failures
+from inference.worker.job import Job
 from inference.worker.noted import Noted
 from inference.worker.outbox import Outbox
 from inference.worker.port import Chunk, Engine, EngineDead, EngineRequest, Failure, Result
@@ -45,27 +46,13 @@ WEB_CHECK_S = 1.0
 WEB_DEAD_MS = 4_000
 DRAIN_S = 30.0
 IDLE_PULL_S = 2.0  # a wake-up that got lost costs at most this
+IDLE_MS = 3_000  # a replica that has said nothing for so long is handed no work
 # While the batch is full, the queue is asked for requests of tenants that run less than their part: this long after
 # something came, and this often while more than one tenant waits.
 EXPRESS_PAUSE_S = 0.002
 EXPRESS_POLL_S = 0.01
 # How often tenants are charged for the answers' tokens; the charge travels with the message of an engine step.
 CHARGE_S = 0.05
-
-
-@dataclass(slots=True)
-class _Job:
-    """One request at work."""
-
-    ticket: Ticket
-    request: EngineRequest
-    started_ms: int
-    seq: int = 0
-    charged: Usage = (0, 0)
-    outcome: str = ""  # set by whoever ends it early
-    code: str = ""
-    dropped: bool = False  # another replica has it now: say nothing, account for nothing
-    task: asyncio.Task[None] | None = None
 
 
 class Replica:
@@ -77,11 +64,12 @@ class Replica:
         self.deployment = deployment_id
         self.engine = engine
         self.state = "starting"
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, Job] = {}
         self._ending: set[asyncio.Task[None]] = set()  # ended, and waiting for the engine's last word
         self._noted = Noted()
         self._begun_ms = clock.epoch_ms()
         self._cancelled_early: dict[str, str] = {}
+        self._handed: set[bytes] = set()  # entries of the stream of work that the queue has not forgotten yet
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._full = False  # nothing but express requests can be taken
@@ -135,6 +123,11 @@ class Replica:
         if self._dead is not None:
             return
         self.state = "draining"
+        with contextlib.suppress(RedisError, OSError):  # else other replicas go on with what is left there
+            await self._client.hdel(self._keys.idle, self.id)
+            (left,) = await self._client.ask([("XRANGE", self._keys.work(self.id), "-", "+")])
+            if isinstance(left, list):
+                self._take_handed(left)
         running = self._tasks()
         if running:
             await asyncio.wait(running, timeout=DRAIN_S)
@@ -161,7 +154,7 @@ class Replica:
         with contextlib.suppress(RedisError, OSError):
             await self._client.hdel(self._keys.replicas, self.id)
             await self._client.hdel(self._keys.pulls, self.id)
-            await self._client.delete(self._keys.control(self.id))
+            await self._client.delete(self._keys.control(self.id), self._keys.work(self.id))
         await self._client.aclose()
         await self._reading.aclose()
         await self.engine.close()
@@ -183,12 +176,20 @@ class Replica:
             self._full = room == 0
             try:
                 pulled = await self._queue.take(
-                    self.deployment, self.id, number, room=min(room, 64), express=express, tokens=tokens
+                    self.deployment,
+                    self.id,
+                    number,
+                    room=min(room, 64),
+                    express=express,
+                    tokens=tokens,
+                    idle_ms=IDLE_MS,
+                    read=(read := list(self._handed)),
                 )
             except (RedisError, OSError):
                 await asyncio.sleep(0.1)
                 continue  # with the same number: what the lost answer held comes again
             number = self._queue.next_pull()
+            self._handed.difference_update(read)
             for payload in pulled.payloads:
                 self._accept(decode_ticket(payload))
             if not pulled.payloads or not pulled.more:
@@ -198,7 +199,8 @@ class Replica:
         """Until asking the queue again may give something."""
         wait_s = EXPRESS_POLL_S if self._full and others else IDLE_PULL_S
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), wait_s)
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
         if self._full and not self._stop.is_set():
             await asyncio.sleep(EXPRESS_PAUSE_S)
 
@@ -231,7 +233,7 @@ class Replica:
         request.express = len(self._jobs) >= self.engine.capacity
         # Inside the engine too a tenant's first request goes before a neighbour's twentieth.
         request.priority = sum(job.ticket.tenant == ticket.tenant for job in self._jobs.values())
-        job = _Job(ticket, request, now_ms)
+        job = Job(ticket, request, now_ms)
         order = self._cancelled_early.pop(ticket.id, None)
         if order is not None:
             job.outcome, job.code, job.dropped = "cancelled", "client_gone", order == "drop"
@@ -248,7 +250,7 @@ class Replica:
         job.task = asyncio.create_task(self._serve(job))
         job.task.add_done_callback(lambda _task: self._never_begun(job))
 
-    def _never_begun(self, job: _Job) -> None:
+    def _never_begun(self, job: Job) -> None:
         """End a job whose task was cancelled before its first step: then nothing of `_serve` has run."""
         if self._jobs.get(job.ticket.id) is not job:
             return
@@ -257,7 +259,7 @@ class Replica:
         job.outcome, job.code = job.outcome or "cancelled", job.code or "client_gone"
         self._account(job)
 
-    async def _serve(self, job: _Job) -> None:
+    async def _serve(self, job: Job) -> None:
         outcome, code = "completed", ""
         events = self.engine.run(job.request)
         try:
@@ -292,7 +294,7 @@ class Replica:
             await self._settle(job)
             self._account(job)
 
-    async def _settle(self, job: _Job) -> None:
+    async def _settle(self, job: Job) -> None:
         """Let the engine complete the meter; the client has its answer and the next request its place already."""
         task = job.task
         if task is None or self._dead is not None:
@@ -307,7 +309,7 @@ class Replica:
         finally:
             self._ending.discard(task)
 
-    def _failed(self, job: _Job, failure: Failure) -> str:
+    def _failed(self, job: Job, failure: Failure) -> str:
         self._say(job, FAILURE, failure.payload, status=failure.status)
         try:
             return str(msgspec.json.decode(failure.payload)["error"].get("code") or "engine_error")
@@ -316,7 +318,7 @@ class Replica:
 
     def _say(
         self,
-        job: _Job,
+        job: Job,
         kind: int,
         payload: bytes,
         tokens: list[tuple[int, list[int]]] | None = None,
@@ -328,7 +330,7 @@ class Replica:
         job.seq += 1
         self._outbox.put(job.ticket.web, frame, can_wait=can_wait)
 
-    def _account(self, job: _Job) -> None:
+    def _account(self, job: Job) -> None:
         ticket, meter = job.ticket, job.request.meter
         if job.dropped:
             self._noted.dropped_ns += meter.gpu_prefill_ns + meter.gpu_decode_ns
@@ -364,7 +366,8 @@ class Replica:
 
     async def _listen(self) -> None:
         """Wake-ups and orders, from one blocking read."""
-        last = {self._keys.wake: b"$", self._keys.control(self.id): b"0"}
+        work = self._keys.work(self.id)
+        last = {self._keys.wake: b"$", self._keys.control(self.id): b"0", work: b"0"}
         while True:
             try:
                 answer = await self._reading.read_streams(last, block_ms=5000, count=256)
@@ -377,8 +380,21 @@ class Replica:
                 if name.decode() == self._keys.wake:
                     self._wake.set()
                     continue
+                if name.decode() == work:
+                    self._take_handed(entries)
+                    continue
                 for _, (order, argument) in entries:
                     self._obey(order.decode(), argument.decode())
+            await asyncio.sleep(0)  # whoever was told something goes before the next question is written
+
+    def _take_handed(self, entries: list[tuple[bytes, list[bytes]]]) -> None:
+        """Begin with what came while there was nothing to do, and ask the queue again: it forgets the entries then."""
+        fresh = [entry for entry in entries if entry[0] not in self._handed]
+        self._handed.update(entry for entry, _ in fresh)
+        if self._dead is None:
+            for _, (_, payload) in fresh:
+                self._accept(decode_ticket(payload))
+        self._wake.set()
 
     def _obey(self, order: str, argument: str) -> None:
         if order == "stop":
@@ -443,22 +459,8 @@ class Replica:
 
     def totals(self) -> EngineTotals:
         """What the engine has done and what usage records say of it; the two are compared by reconciliation."""
-        counters, noted = self.engine.counters(), self._noted
-        return EngineTotals(
-            replica=self.id,
-            deployment_id=self.deployment,
-            node=self.node,
-            begun_ms=self._begun_ms,
-            seen_ms=clock.epoch_ms(),
-            requests=noted.requests,
-            prompt_tokens=noted.prompt_tokens,
-            completion_tokens=noted.completion_tokens,
-            engine_prompt_tokens=counters.prompt_tokens,
-            engine_completion_tokens=counters.completion_tokens,
-            busy_ns=counters.busy_ns,
-            attributed_ns=noted.attributed_ns,
-            dropped_ns=noted.dropped_ns,
-        )
+        who = {"replica": self.id, "deployment_id": self.deployment, "node": self.node}
+        return self._noted.totals(self.engine.counters(), begun_ms=self._begun_ms, **who)
 
     async def _say_totals(self, *, ended: bool) -> None:
         """Leave the totals where the jobs worker finds them, also after this process; the last ones on disk too."""

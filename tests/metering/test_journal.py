@@ -47,6 +47,10 @@ class Switched:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience of milliseconds; the journal that earlier tests of this process have left would have it, too."""
+    if module._journal is not None:
+        module._journal.close()
+        module._journal = None
     monkeypatch.setattr(module, "LOOK_S", 0.05)
     monkeypatch.setattr(module, "GATHER_S", 0.001)
 
