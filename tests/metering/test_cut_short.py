@@ -35,18 +35,24 @@ def records() -> list[dict[str, Any]]:
     return [decode_usage(fields[b"r"]) for _, fields in sync_client().xrange(USAGE)]  # type: ignore[misc]
 
 
+async def leave_early(edge: Edge, body: dict[str, Any]) -> tuple[str, int]:
+    """Read twenty pieces of a stream or a few more, and hang up. Returns its id and how many were read."""
+    async with edge.http() as http, http.stream("POST", "/v1/chat/completions", json=body) as answer:
+        got = 0
+        async for piece in answer.aiter_text():
+            got += piece.count('"content"')
+            if got >= 20:
+                break
+        return answer.headers["x-request-id"], got
+
+
 @pytest.mark.parametrize("body", [STREAM, WITH_USAGE], ids=["without usage", "with usage"])
 async def test_f07_a_client_that_leaves_is_charged_for_what_was_made(
     edge: Edge, body: dict[str, Any]
 ) -> None:
     engine = SimulatedEngine({"tokens": 5_000, "tokens_per_s": 100})
     await edge.start_replica("rep-a", engine)
-    async with edge.http() as http, http.stream("POST", "/v1/chat/completions", json=body) as answer:
-        request_id, got = answer.headers["x-request-id"], 0
-        async for piece in answer.aiter_text():
-            got += piece.count('"content"')
-            if got >= 20:
-                break
+    request_id, got = await leave_early(edge, body)
     record = await edge.usage(request_id)
     assert (record["outcome"], record["stream"]) == ("cancelled", True)
     assert got <= record["completion_tokens"] + 1
@@ -67,12 +73,7 @@ async def test_f08_a_client_that_left_pays_for_the_tokens_that_were_made_and_no_
     engine = SimulatedEngine({"tokens": 5_000, "tokens_per_s": 100})
     await edge.start_replica("rep-a", engine)
     body = {**STREAM, "max_tokens": 5_000}
-    async with edge.http() as http, http.stream("POST", "/v1/chat/completions", json=body) as answer:
-        request_id, got = answer.headers["x-request-id"], 0
-        async for piece in answer.aiter_text():
-            got += piece.count('"content"')
-            if got >= 20:
-                break
+    request_id, _ = await leave_early(edge, body)
     await edge.usage(request_id)
     await in_thread(tasks.ingest_usage)()
     record, held = await in_thread(_settled)(acme, request_id)
