@@ -137,3 +137,21 @@ async def test_a_replica_that_stops_serves_what_it_was_handed_and_is_handed_no_m
     assert sum(engine.counters().completion_tokens for engine in engines) == 2 * 25 * 3
     keys = replicas[0]._keys
     assert not await edge.valkey.exists(*(keys.work(f"rep-{number}") for number in range(3)))
+
+
+async def test_what_a_replica_was_handed_and_had_not_read_when_it_stopped_is_served(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def deaf(_replica: module.Replica) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(module.Replica, "_listen", deaf)
+    replica = await edge.start_replica("rep-0", SimulatedEngine({"tokens": 3}))
+    await until(lambda: edge.valkey.hexists(replica._keys.idle, "rep-0"))
+    async with edge.http() as http:
+        asking = asyncio.create_task(http.post("/v1/chat/completions", json=BODY))
+        await until(lambda: edge.valkey.xlen(replica._keys.work("rep-0")))
+        replica.stop()
+        answer = await asyncio.wait_for(asking, 15)
+    assert answer.status_code == 200, answer.text
+    assert (await edge.usage(answer.headers["x-request-id"]))["replica"] == "rep-0"
