@@ -12,7 +12,7 @@ from core.valkey import sync_client
 from inference.admission.keys import TenantKeys
 from inference.admission.loader import Call, SyncScripts
 
-BATCH = 200
+BATCH = 25  # requests per round trip: Valkey does nothing else meanwhile, some 40 µs for each
 SETTLED, NEVER_RAN, GIVEN_UP = range(3)
 
 
@@ -54,7 +54,7 @@ def release(batch: Iterable[Settled]) -> int:
     """Tell Valkey what became of requests; returns how many it still held something for.
 
     Idempotent by request id, so that a batch may be told again after a crash; call it after the transaction that
-    settled has committed. One round trip per 200 calls. Raises RedisError: the sweep then finds what was not told.
+    settled has committed. One round trip per BATCH requests. Raises RedisError: the sweep then finds what was not told.
     """
     by_tenant: defaultdict[str, list[list[Any]]] = defaultdict(list)
     for each in batch:
@@ -68,11 +68,13 @@ def release(batch: Iterable[Settled]) -> int:
                 SETTLED,
             ]
         )
-    calls: list[Call] = []
+    trips: list[list[Call]] = [[]]
+    room = BATCH
     for tenant, items in by_tenant.items():
-        keys = TenantKeys(tenant)
-        calls.extend(("release", keys, items[at : at + BATCH]) for at in range(0, len(items), BATCH))
-    known = 0
-    for at in range(0, len(calls), BATCH):
-        known += sum(int(answer) for answer in scripts().calls(calls[at : at + BATCH]))
-    return known
+        while items:
+            trips[-1].append(("release", TenantKeys(tenant), items[:room]))
+            room, items = room - len(items[:room]), items[room:]
+            if not room:
+                room = BATCH
+                trips.append([])
+    return sum(int(answer) for calls in trips if calls for answer in scripts().calls(calls))

@@ -12,6 +12,8 @@ Arguments and records are MessagePack arrays. A record is
 
 from __future__ import annotations
 
+from core.lua import linked
+
 CLOCK = "redis.call('TIME')"
 
 _PRELUDE = """
@@ -447,5 +449,5 @@ def texts(epoch: str, *, clock: str = CLOCK) -> dict[str, str]:
     if not (epoch and epoch.isascii() and epoch.isalnum()):
         raise ValueError("an epoch is a server's run_id")
     prelude = _PRELUDE.replace("@CLOCK@", clock)
-    found = {name: prelude + body for name, body in BODIES.items()} | {"same": SAME, "age": AGE}
+    found = {name: linked(prelude, body) for name, body in BODIES.items()} | {"same": SAME, "age": AGE}
     return {name: text.replace("@EPOCH@", epoch) for name, text in found.items()}

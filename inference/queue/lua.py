@@ -7,6 +7,8 @@ W_IN, W_OUT = 1, 2
 REBASE = 2**33
 # How long a tenant that has nothing to do keeps what it received above the others' level.
 RESTED_MS = 600_000
+# How long what remembers tenants is kept after the last dispatch. No request waits or runs for as long as this.
+KEPT_MS = 86_400_000
 # Places are priority * PLACES + number of the request; exact in a double for priorities within ±MOST_PRIORITY.
 PLACES = 2**40
 MOST_PRIORITY = 4_095
@@ -22,7 +24,7 @@ COMMON = f"""
 local REQUESTS, RUNNING, SERVED, ACCOUNTS, BANDS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local RESTING, LAST, TOTALS, PULLS, WAKE = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local P = ARGV[1]
-local W_IN, W_OUT, REBASE, RESTED_MS, PACE_MS = {W_IN}, {W_OUT}, {REBASE}, {RESTED_MS}, {PACE_MS}
+local W_IN, W_OUT, REBASE, RESTED_MS, PACE_MS, KEPT_MS = {W_IN}, {W_OUT}, {REBASE}, {RESTED_MS}, {PACE_MS}, {KEPT_MS}
 local call = redis.call
 
 local function now_ms()
@@ -107,6 +109,7 @@ local function end_work(tenant, a)
   if call('HINCRBY', TOTALS, 'weight:' .. a.b, -a.w) <= 0 then call('HDEL', TOTALS, 'weight:' .. a.b) end
   local now = now_ms()
   call('ZADD', RESTING, now, tenant)
+  call('PEXPIRE', RESTING, KEPT_MS)
   for _, old in ipairs(call('ZRANGEBYSCORE', RESTING, '-inf', now - RESTED_MS, 'LIMIT', 0, 2)) do
     local known = load_account(old)
     if known and call('HGET', LAST, known.b) == old then call('HSET', LAST, known.b, '=' .. exact(known.c)) end
@@ -119,14 +122,21 @@ local function count_waiting(b, change)
   if call('HINCRBY', TOTALS, 'waiting:' .. b, change) <= 0 then call('HDEL', TOTALS, 'waiting:' .. b) end
 end
 
--- What remembers tenants when nothing is left to do goes some time later.
-local function expire_when_idle()
-  if call('EXISTS', REQUESTS) == 1 then return end
-  for index = 3, 10 do call('PEXPIRE', KEYS[index], 2 * RESTED_MS) end
+-- What remembers tenants goes when nothing was dispatched for long; what is not named here goes as it empties, or is
+-- given its time where it is written.
+local function keep()
+  call('PEXPIRE', ACCOUNTS, KEPT_MS)
+  call('PEXPIRE', LAST, KEPT_MS)
+  call('PEXPIRE', TOTALS, KEPT_MS)
 end
 
-local function persist()
-  for index = 3, 10 do call('PERSIST', KEYS[index]) end
+local function keep_when_idle()
+  if call('EXISTS', REQUESTS) == 0 then keep() end
+end
+
+local function wake()
+  call('XADD', WAKE, 'MAXLEN', 1, '*', 'i', 1)
+  call('PEXPIRE', WAKE, KEPT_MS)
 end
 
 -- Charge a tenant; `cost` in weighted tokens, negative where less was used than had been charged.
@@ -163,6 +173,7 @@ end
 local function note_pace(now, dispatched)
   local since, count = unpack(call('HMGET', TOTALS, 'since', 'count'))
   local age = since and now - tonumber(since) or 3 * PACE_MS
+  if age >= PACE_MS then keep() end
   if age >= 2 * PACE_MS then
     call('HSET', TOTALS, 'since', exact(now), 'count', dispatched, 'before', -1)
   elseif age >= PACE_MS then

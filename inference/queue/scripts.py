@@ -13,14 +13,16 @@ Service is charged by cumulative totals per request, so a repeated or reordered 
 replica produces again from its first token, charge nothing twice.
 
 Costs: O(log tenants) per request, measured in docs/adr/0013. Keys vanish when nothing waits or runs: at once what
-grows with requests, after RESTED_MS what remembers tenants.
+grows with requests, after KEPT_MS what remembers tenants.
 """
 
 from __future__ import annotations
 
+from core.lua import linked
 from inference.queue.lua import (
     COMMON,
     HANDED_TTL_S,
+    KEPT_MS,
     MOST_HANDED,
     MOST_HANDED_BYTES,
     MOST_PRIORITY,
@@ -37,9 +39,9 @@ from inference.queue.lua import (
 # KEYS[11], where it is given: a hash; a request that is not in it has not been admitted, and is not taken.
 # Returns {1, waiting requests of the tenant}; when its queue is full {0, waiting, ms until the last is taken or -1};
 # {2} for one that was not admitted.
-ENQUEUE = (
-    COMMON
-    + f"""
+ENQUEUE = linked(
+    COMMON,
+    f"""
 local id, tenant, weight, band = ARGV[3], ARGV[5], tonumber(ARGV[7]), ARGV[8]
 if KEYS[11] and call('HEXISTS', KEYS[11], id) == 0 then return {{2}} end
 local queue = P .. 'queue:' .. tenant
@@ -49,7 +51,6 @@ local a = load_account(tenant)
 if waiting >= tonumber(ARGV[6]) then
   return {{0, waiting, a and expected_ms(a, waiting, now_ms()) or -1}}
 end
-if call('EXISTS', REQUESTS) == 0 then persist() end
 a = a or {{c = level(band) or 0, b = band, w = weight, r = 0}}
 local active = waiting > 0 or a.r > 0
 if active and (a.b ~= band or a.w ~= weight) then
@@ -96,9 +97,9 @@ count_waiting(band, 1)
 save_account(tenant, a)
 call('ZADD', BANDS, band, band)
 place_tenant(tenant, a)
-call('XADD', WAKE, 'MAXLEN', 1, '*', 'i', 1)
+wake()
 return {{1, waiting + 1}}
-"""
+""",
 )
 
 # ARGV: prefix, now, replica, room, express, prompt tokens that there is room for, number of this pull, for how long the
@@ -107,9 +108,9 @@ return {{1, waiting + 1}}
 # Takes up to `room` requests, and up to `express` more while the tenant whose turn it is runs nothing, or less than
 # half of its part of what runs. A request whose deadline has passed comes too, and is not charged for. A repeated
 # number gives the same again. Returns {payloads, how many tenants wait: 0, 1, 2 for more; 1 where it is not known}.
-PULL = (
-    COMMON
-    + """
+PULL = linked(
+    COMMON,
+    """
 local replica, room, express, tokens = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local taken, ids = {}, {ARGV[7]}
 local idle_ms = tonumber(ARGV[8])
@@ -175,6 +176,7 @@ end
 if #taken > 0 then
   note_pace(now, #taken)
   call('HSET', PULLS, replica, table.concat(ids, ' '))
+  call('PEXPIRE', PULLS, KEPT_MS)
 end
 
 local band = call('ZRANGE', BANDS, 0, 0)[1]
@@ -207,14 +209,14 @@ if base > REBASE then
 end
 local others = call('ZCARD', BANDS) > 1 or call('ZCARD', P .. 'order:' .. band) > 1
 return {taken, others and 2 or 1}
-"""
+""",
 )
 
 # ARGV: prefix, now, then for each request: id, prompt tokens and answer tokens that it has used so far.
 # Returns how many of them were known.
-CHARGE = (
-    COMMON
-    + """
+CHARGE = linked(
+    COMMON,
+    """
 local ids, costs, order, changed = {}, {}, {}, {}
 for index = 3, #ARGV, 3 do ids[#ids + 1] = ARGV[index] end
 if #ids == 0 then return 0 end
@@ -242,7 +244,7 @@ for _, tenant in ipairs(order) do
   end
 end
 return known
-"""
+""",
 )
 
 _REMOVE = """
@@ -264,9 +266,9 @@ end
 """
 # ARGV: prefix, now, id, prefix of the control streams, what the replica is to write as the end of the request or "".
 # Takes a waiting request out, or tells its replica to stop. Returns the replica, '' when it was waiting, nil when gone.
-CANCEL = (
-    COMMON
-    + _REMOVE
+CANCEL = linked(
+    COMMON,
+    _REMOVE
     + """
 local id = ARGV[3]
 local replica = call('HGET', RUNNING, id)
@@ -278,16 +280,16 @@ end
 local s = load_served(id)
 if not s then return nil end
 remove(id, s)
-expire_when_idle()
+keep_when_idle()
 return ''
-"""
+""",
 )
 
 # ARGV: prefix, now, id, prompt tokens and answer tokens that it has used. Charges the rest and forgets the request,
 # wherever it is. Returns 1, or 0 when it was not known.
-FINISH = (
-    COMMON
-    + _REMOVE
+FINISH = linked(
+    COMMON,
+    _REMOVE
     + """
 local id = ARGV[3]
 local s = load_served(id)
@@ -299,17 +301,17 @@ if a and cost ~= 0 then
   save_account(s.tenant, a)
 end
 remove(id, s)
-expire_when_idle()
+keep_when_idle()
 return 1
-"""
+""",
 )
 
 # ARGV: prefix, now, id, payload, the lost replica, prefix of the control streams.
 # Puts a request of a lost replica back into its old place. Returns 1, or 0 when somebody was faster.
 # Should the replica live after all, it is told to drop the request without a word.
-REQUEUE = (
-    COMMON
-    + """
+REQUEUE = linked(
+    COMMON,
+    """
 local id = ARGV[3]
 if call('HGET', RUNNING, id) ~= ARGV[5] then return 0 end
 local s = load_served(id)
@@ -326,18 +328,18 @@ count_waiting(a.b, 1)
 save_account(s.tenant, a)
 call('ZADD', BANDS, a.b, a.b)
 place_tenant(s.tenant, a)
-call('XADD', WAKE, 'MAXLEN', 1, '*', 'i', 1)
+wake()
 return 1
-"""
+""",
 )
 
 # ARGV: prefix, now, tenant, weight in thousandths and band where the tenant is not known here. Changes nothing.
 # Returns waiting, running, tenants whose turn comes before the tenant's or -1, share in millionths, and when the
 # next of its waiting requests and one that is sent now will be taken, ms or -1.
 # SECURITY: of other tenants only sums leave the script.
-STATUS = (
-    COMMON
-    + """
+STATUS = linked(
+    COMMON,
+    """
 local tenant = ARGV[3]
 local waiting = call('ZCARD', P .. 'queue:' .. tenant)
 local a = load_account(tenant) or {c = 0, b = ARGV[5], w = tonumber(ARGV[4]), r = 0}
@@ -355,7 +357,7 @@ local first, new = -1, 0
 if waiting > 0 then first = expected_ms(a, 1, now) end
 if call('EXISTS', BANDS) == 1 then new = expected_ms(a, waiting + 1, now) end
 return {waiting, a.r, turn, math.floor(part * 1000000 + 0.5), first, new}
-"""
+""",
 )
 
 # KEYS: one hash. ARGV: field, JSON object without its closing brace. Stamps a heartbeat with Valkey's own clock.
@@ -372,6 +374,7 @@ __all__ = [
     "CHARGE",
     "ENQUEUE",
     "FINISH",
+    "KEPT_MS",
     "MOST_PRIORITY",
     "PULL",
     "REBASE",

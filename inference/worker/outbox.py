@@ -24,10 +24,17 @@ class Outbox:
     A send that failed is sent again whole: frames are numbered, and a reader drops what it has had.
     """
 
-    def __init__(self, queue: RequestQueue, deployment: str, on_web_gone: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        queue: RequestQueue,
+        deployment: str,
+        on_web_gone: Callable[[str], None],
+        on_sent: Callable[[], None],
+    ) -> None:
         self._queue = queue
         self._deployment = deployment
         self._on_web_gone = on_web_gone
+        self._on_sent = on_sent
         self._boxes: dict[str, list[Frame]] = {}
         self._notes: list[tuple[UsageNote, str]] = []
         self._used: dict[str, Usage] = {}
@@ -91,6 +98,7 @@ class Outbox:
                 boxes, notes, used = {}, [], {}
                 for web in gone:
                     self._on_web_gone(web)
+                self._on_sent()
             except (RedisError, OSError) as error:
                 log.warning("outbox.waits_for_valkey", error=type(error).__name__)
                 await asyncio.sleep(delay)

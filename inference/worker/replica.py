@@ -51,6 +51,7 @@ IDLE_MS = 3_000  # a replica that has said nothing for so long is handed no work
 # something came, and this often while more than one tenant waits.
 EXPRESS_PAUSE_S = 0.002
 EXPRESS_POLL_S = 0.01
+HANDED_PAUSE_S = 0.002  # after this the queue is asked in any case
 # How often tenants are charged for the answers' tokens; the charge travels with the message of an engine step.
 CHARGE_S = 0.05
 
@@ -82,7 +83,7 @@ class Replica:
         self._reading = async_client(blocking_read=True)
         self._queue = RequestQueue(self._client)
         self._keys = self._queue.keys(self.deployment)
-        self._outbox = Outbox(self._queue, self.deployment, self._web_gone)
+        self._outbox = Outbox(self._queue, self.deployment, self._web_gone, self._sent)
         tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._outbox.run())]
         try:
             tasks.append(asyncio.create_task(self._listen()))
@@ -388,13 +389,18 @@ class Replica:
             await asyncio.sleep(0)  # whoever was told something goes before the next question is written
 
     def _take_handed(self, entries: list[tuple[bytes, list[bytes]]]) -> None:
-        """Begin with what came while there was nothing to do, and ask the queue again: it forgets the entries then."""
+        """Begin with what came while there was nothing to do. The queue is asked again, and forgets the entries, when
+        something of the answer has left: the question would stand in its way, and who comes meanwhile wakes."""
         fresh = [entry for entry in entries if entry[0] not in self._handed]
         self._handed.update(entry for entry, _ in fresh)
         if self._dead is None:
             for _, (_, payload) in fresh:
                 self._accept(decode_ticket(payload))
-        self._wake.set()
+        asyncio.get_running_loop().call_later(HANDED_PAUSE_S, self._wake.set)
+
+    def _sent(self) -> None:
+        if self._handed:
+            self._wake.set()
 
     def _obey(self, order: str, argument: str) -> None:
         if order == "stop":

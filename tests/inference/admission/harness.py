@@ -203,8 +203,9 @@ class Desk:
     async def escrow(self) -> int:
         return int(await self.client.hget(self.keys.money, "escrow:CNY") or 0)
 
-    async def in_flight(self, scope: str = "t") -> int:
-        return int(await self.client.zcard(self.keys.prefix + "live:" + scope))
+    async def in_flight(self, scope: str = "t", *, at_ms: int = 0) -> int:
+        """Slots that are taken; with `at_ms` those only whose time has not passed then."""
+        return int(await self.client.zcount(self.keys.prefix + "live:" + scope, f"({at_ms}", "+inf"))
 
     async def bucket(self, field_name: str) -> list[Any]:
         raw = await self.client.hget(self.keys.rates, field_name)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inference.admission.client import TTL_MS
 from inference.errors import Rejected
 from tests.inference.admission.harness import Desk, policy
 
@@ -26,7 +27,7 @@ class Reference:
         self.now = START
         self.requests: list[tuple[int, Fraction]] = []
         self.tokens: dict[int, tuple[int, Fraction]] = {}
-        self.live: dict[int, int] = {}
+        self.live: dict[int, int] = {}  # until when a request that nobody renews has its slot, ms
         self.count = 0
 
     @staticmethod
@@ -42,6 +43,9 @@ class Reference:
 
     def request_level(self) -> Fraction:
         return self.level(self.requests, self.limits[0], self.now)
+
+    def in_flight(self) -> int:
+        return sum(until > self.now // 1000 for until in self.live.values())
 
 
 steps = st.lists(
@@ -86,6 +90,7 @@ async def _history(requests: int, tokens: int, concurrent: int, steps: list[Any]
             elif what == "settle" and open_requests:
                 number = min(open_requests)
                 admitted, debit = open_requests.pop(number)
+                del reference.live[number]
                 actual = debit * amount // 100
                 await desk.release(admitted, tokens=actual)
                 reference.tokens[number] = (reference.tokens[number][0], Fraction(actual))
@@ -102,7 +107,7 @@ async def _ask(
     exact = {
         "requests": reference.request_level() + 1 <= requests,
         "tokens": reference.token_level() + cost <= tokens,
-        "slots": len(open_requests) < concurrent,
+        "slots": reference.in_flight() < concurrent,
     }
     try:
         admitted = await desk.ask(rules, tokens=cost)
@@ -111,12 +116,13 @@ async def _ask(
             # Tokens that were given back late may be fewer than they could be; never more.
             assert error.kind == "tokens", exact
             assert len(reference.tokens) > 1
-        assert await desk.in_flight() == len(open_requests)
+        assert await desk.in_flight(at_ms=reference.now // 1000) == reference.in_flight()
         return
     assert all(exact.values()), exact
     reference.requests.append((reference.now, Fraction(1)))
     reference.tokens[reference.count] = (reference.now, Fraction(cost))
     open_requests[reference.count] = (admitted, cost)
+    reference.live[reference.count] = reference.now // 1000 + TTL_MS
     reference.count += 1
     (level, *_) = await desk.bucket("t|tokens_per_minute")
     assert level >= float(reference.token_level()) - 1e-6
