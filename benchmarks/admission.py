@@ -108,7 +108,7 @@ async def measure(seconds: float) -> dict[str, Any]:  # noqa: C901 - one measure
         for scope in policy.checks(model).scopes:
             await scripts.call("seed", keys, [month, scope, "b", 45_000, []])
             await scripts.call("seeded", keys, [month, scope, "b", 0, 0, 0, 0])
-        await scripts.call("credit", keys, [uuid4().hex, scripts.epoch, 8 * 10**15, ""])
+        await scripts.call("credit", keys, [uuid4().hex, scripts.epoch, 8 * 10**15, Terms.currency])
         return tenant
 
     async def fastest(client: Any, scripts: AsyncScripts, policy: Policy, tenant: Any) -> float:

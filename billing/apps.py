@@ -15,3 +15,8 @@ class BillingConfig(AppConfig):
         from billing.governance import declare
 
         declare()
+
+        from console.extensions import NavEntry, add_entry
+
+        add_entry(NavEntry(_("Usage and cost"), "billing:usage", "chart", "billing.cost.read", order=20))
+        add_entry(NavEntry(_("Billing"), "billing:money", "wallet", "billing.wallet.read", order=50))

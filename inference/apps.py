@@ -22,3 +22,7 @@ class InferenceConfig(AppConfig):
         from inference.governance import declare
 
         declare()
+
+        from console.extensions import NavEntry, add_entry
+
+        add_entry(NavEntry(_("Call logs"), "calls:logs", "lines", "inference.log.read", order=30))

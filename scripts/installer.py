@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import assets
 from sentences import say
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,6 +72,7 @@ class FailureError(Exception):
 
     def __init__(self, key: str, **values: object) -> None:
         super().__init__(key)
+        self.key = key
         self.sentence = say(key, **values)
 
 
@@ -284,6 +286,14 @@ class Installer:
         )
         self._run([str(PYTHON), "-c", code, str(_site_packages()), NOT_COMPILED], timeout_s=COMPILE_S)
 
+    def build_assets(self) -> None:
+        """What the console's pages bring to the browser. Raises FailureError where that cannot be built."""
+        with self._step("assets"):
+            status, output = self._run([sys.executable, str(ROOT / "scripts" / "assets.py")], 600)
+        if status:
+            failure = self._diagnose(output)
+            raise failure if failure.key in {"space", "network"} else FailureError("no-assets", log=self.log)
+
     # --- plumbing --------------------------------------------------------------------------------------------
     @contextlib.contextmanager
     def _step(self, key: str, **values: object) -> Iterator[None]:
@@ -436,6 +446,8 @@ def main(arguments: list[str]) -> int:
             installer = Installer(engine, "--dev" in arguments, home / "logs" / "install.log")
             if not installer.satisfied():
                 installer.install()
+            if not assets.is_built():
+                installer.build_assets()
         return 0
     except FailureError as failure:
         print(failure.sentence, file=sys.stderr)

@@ -44,6 +44,7 @@ LOCKS = {
     "engine-cpu": [""],
     "engine-cuda": [""],
     "dev": ["", "engine-cpu"],
+    "node": [],
 }
 
 

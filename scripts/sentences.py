@@ -14,6 +14,7 @@ _SENTENCES = {
     "torch": ("torch for CPU", "CPU 版 torch"),
     "packages": ("{count} packages", "{count} 个软件包"),
     "bytecode": ("compiling for fast starts", "预编译以加快启动"),
+    "assets": ("the console's files", "控制台的前端文件"),
     "printing": ("libraries and fonts for PDFs", "生成 PDF 所需的库与字体"),
     "done": ("installed in {seconds:.0f} s", "安装完成，用时 {seconds:.0f} 秒"),
     "still": ("still {name}, {seconds:.0f} s", "仍在进行：{name}，{seconds:.0f} 秒"),
@@ -50,6 +51,10 @@ _SENTENCES = {
     "space": (
         "The disk became full during the installation: free {need:.0f} GB at {path} and start again.",
         "安装过程中磁盘写满：请在 {path} 处腾出 {need:.0f} GB 后重试。",
+    ),
+    "no-assets": (
+        "The console's files cannot be built: npm or esbuild failed. What they said: {log}",
+        "无法构建控制台的前端文件：npm 或 esbuild 出错，详情：{log}",
     ),
     "network": (
         "The package index cannot be reached: check the network and the proxy settings (https_proxy, pip.conf) and "

@@ -15,3 +15,8 @@ class TenantsConfig(AppConfig):
         from tenants.governance import declare
 
         declare()
+
+        from console.extensions import NavEntry, add_entry
+
+        add_entry(NavEntry(_("API keys"), "tenant:keys", "key", "access.key.read", order=40))
+        add_entry(NavEntry(_("Members"), "tenant:members", "people", "tenants.member.read", order=60))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
 from access import secrets
-from access.models import APIKey
+from access.models import APIKey, KeyState
+from core import clock
 from core.errors import NotFound
 from core.ids import parse_public_id
 from core.scoping import key_scope
@@ -20,6 +21,18 @@ MOST_ROTATIONS = 1_000
 def keys() -> QuerySet[APIKey]:
     """The active tenant's keys, newest first, with the people who made them."""
     return APIKey.objects.select_related("created_by")
+
+
+def in_state(rows: QuerySet[APIKey], state: str) -> QuerySet[APIKey]:
+    """Of some keys those that stand so now; revocation outranks expiry, as in APIKey.state."""
+    now = clock.now()
+    revoked, expired = Q(revoked_at__lte=now), Q(expires_at__lte=now)
+    wanted = {
+        KeyState.REVOKED: revoked,
+        KeyState.EXPIRED: expired & ~revoked,
+        KeyState.ACTIVE: ~revoked & ~expired,
+    }
+    return rows.filter(wanted[KeyState(state)])
 
 
 def key_by_id(*, key_id: UUID) -> APIKey:

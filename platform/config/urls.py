@@ -10,6 +10,9 @@ from django.views.i18n import JavaScriptCatalog
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="console:home"), name="root"),
     path("console/", include("console.urls")),
+    path("console/", include("tenants.pages.urls")),
+    path("console/", include("billing.pages.urls")),
+    path("console/", include("inference.pages.urls")),
     path("api/", include("config.api")),
     path("admin/", admin.site.urls),
     path("i18n/", include("django.conf.urls.i18n")),

@@ -96,7 +96,13 @@ class Shell:
 
     def _link(self, entry: NavEntry) -> NavLink:
         url = reverse(entry.url_name)
-        return NavLink(entry.label, url, entry.icon, self._request.path == url)
+        here = self._request.path
+        return NavLink(
+            entry.label,
+            url,
+            entry.icon,
+            here == url or (entry.url_name != "console:home" and here.startswith(url)),
+        )
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:

@@ -73,3 +73,12 @@ document.addEventListener("click", (event) => {
   const text = button.dataset.copy || button.closest(".code")?.querySelector("code").textContent || "";
   copy(text, button);
 });
+
+// --- Dialogs that ask before something cannot be undone ------------------------------------------------------------
+
+document.addEventListener("click", (event) => {
+  const opener = event.target.closest("[data-dialog]");
+  if (opener) document.getElementById(opener.dataset.dialog)?.showModal();
+  const closer = event.target.closest("[data-dialog-close]");
+  if (closer) closer.closest("dialog")?.close();
+});

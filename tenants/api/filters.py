@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import django_filters
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
+from access import selectors as key_selectors
 from access.models import KeyState
 from accounts.models import normalise_email
 from api.filters import ContainsFilter, PublicIdFilter
-from core import clock
 from tenants.models import Role, TenantStatus
 
 
@@ -50,13 +50,5 @@ class KeyFilter(django_filters.FilterSet):
     prefix = django_filters.CharFilter("prefix", max_length=12)
 
     def by_state(self, queryset: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
-        """Keys that stand so now; revocation outranks expiry, as in APIKey.state."""
-        now = clock.now()
-        revoked = Q(revoked_at__lte=now)
-        expired = Q(expires_at__lte=now)
-        wanted = {
-            KeyState.REVOKED.value: revoked,
-            KeyState.EXPIRED.value: expired & ~revoked,
-            KeyState.ACTIVE.value: ~revoked & ~expired,
-        }
-        return queryset.filter(wanted[value])
+        """Keys that stand so now."""
+        return key_selectors.in_state(queryset, value)

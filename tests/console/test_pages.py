@@ -234,14 +234,14 @@ def test_in_production_modules_import_each_other_by_versioned_names(tmp_path: Pa
         f"src/{file.name}": (FileSystemStorage(ROOT / "static"), f"src/{file.name}")
         for file in (ROOT / "static/src").iterdir()
     }
-    fonts = {
-        f"vendor/inter/{file.name}": (FileSystemStorage(ROOT / "static"), f"vendor/inter/{file.name}")
-        for file in (ROOT / "static/vendor/inter").iterdir()
+    built = {
+        f"dist/{file.name}": (FileSystemStorage(ROOT / "static"), f"dist/{file.name}")
+        for file in (ROOT / "static/dist").iterdir()
     }
-    for name, (source, path) in {**sources, **fonts}.items():
+    for name, (source, path) in {**sources, **built}.items():
         with source.open(path) as content:
             storage._save(name, content)
-    for _name, _hashed, outcome in storage.post_process({**sources, **fonts}):
+    for _name, _hashed, outcome in storage.post_process({**sources, **built}):
         assert not isinstance(outcome, Exception), outcome
     playground = (tmp_path / storage.stored_name("src/playground.js")).read_text()
     imported = re.findall(r'from "\./([^"]+)"', playground)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any, cast
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
-from access.policies import can
 from console.examples import first_calls
 from console.extensions import CallableModel, models_of
+from console.pages import base_url, may, site_url
 
 CHAT = "chat"
 INVOKE = "inference.model.invoke"
@@ -25,7 +24,7 @@ INVOKE = "inference.model.invoke"
 def home(request: HttpRequest) -> HttpResponse:
     """Which tenant this is, what can be called in it, and how."""
     tenant = getattr(request, "tenant", None)
-    context: dict[str, Any] = {"base_url": _base_url(request)}
+    context: dict[str, Any] = {"base_url": base_url(request)}
     if tenant is not None:
         models = models_of(tenant.pk, cast(UUID, request.user.pk))
         chat = next((model for model in models if model.task == CHAT), None)
@@ -36,8 +35,8 @@ def home(request: HttpRequest) -> HttpResponse:
                 model=chat.name if chat else "…",
                 question=_("What is Atrium?"),
             ),
-            "tenant_url": f"{_site(request)}/t/{tenant.slug}/v1",
-            "may_invoke": _may(request, INVOKE),
+            "tenant_url": f"{site_url(request)}/t/{tenant.slug}/v1",
+            "may_invoke": may(request, INVOKE),
         }
     return render(request, "console/home.html", context)
 
@@ -53,18 +52,5 @@ def playground(request: HttpRequest) -> HttpResponse:
     return render(
         request,
         "console/playground.html",
-        {"models": models, "may_invoke": tenant is not None and _may(request, INVOKE)},
+        {"models": models, "may_invoke": tenant is not None and may(request, INVOKE)},
     )
-
-
-def _may(request: HttpRequest, permission: str) -> bool:
-    actor = getattr(request, "actor", None)
-    return actor is not None and can(actor, permission)
-
-
-def _site(request: HttpRequest) -> str:
-    return settings.PUBLIC_BASE_URL.rstrip("/") or f"{request.scheme}://{request.get_host()}"
-
-
-def _base_url(request: HttpRequest) -> str:
-    return f"{_site(request)}/v1"

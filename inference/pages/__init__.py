@@ -1,0 +1,1 @@
+"""Pages of requests: the call log and the story of one request."""

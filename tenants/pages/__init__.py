@@ -1,0 +1,1 @@
+"""Pages of a tenant's keys and members. Views are thin: services decide, selectors read."""
