@@ -79,7 +79,7 @@ function options(chart) {
 }
 
 const language = document.documentElement.lang || "en";
-const compact = new Intl.NumberFormat(language, { notation: "compact", maximumFractionDigits: 2 });
+const compact = new Intl.NumberFormat(language, { notation: "compact", maximumSignificantDigits: 3 });
 const short = new Intl.DateTimeFormat(language, { month: "short", day: "numeric", timeZone: "UTC" });
 const day = (name) => (/^\d{4}-\d\d-\d\d$/.test(name) ? short.format(new Date(`${name}T00:00:00Z`)) : name);
 

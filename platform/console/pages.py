@@ -81,3 +81,8 @@ def site_url(request: HttpRequest) -> str:
 def base_url(request: HttpRequest) -> str:
     """What OpenAI's clients call their base URL."""
     return f"{site_url(request)}/v1"
+
+
+def searched(request: HttpRequest, name: str = "q") -> str:
+    """What people typed into a search box: at most 100 printable characters, PostgreSQL refuses others."""
+    return "".join(char for char in " ".join(request.GET.get(name, "").split()) if char.isprintable())[:100]

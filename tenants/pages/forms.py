@@ -7,6 +7,7 @@ from typing import Any
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from access.models import Scope
 from core import clock
@@ -31,7 +32,7 @@ class KeyForm(forms.Form):
     """A new API key."""
 
     name = forms.CharField(
-        label=_("Name"),
+        label=pgettext_lazy("of a key", "Name"),
         max_length=100,
         help_text=_("What it is for: the program, and where it runs."),
         widget=forms.TextInput(attrs={"class": "input", "autofocus": True, "autocomplete": "off"}),
@@ -117,7 +118,6 @@ class MemberForm(forms.Form):
     email = forms.EmailField(
         label=_("E-mail address"),
         max_length=254,
-        help_text=_("Of somebody who has an account here."),
         widget=forms.EmailInput(attrs={"class": "input", "autocomplete": "off", "spellcheck": "false"}),
     )
     role = forms.ChoiceField(

@@ -20,7 +20,7 @@ from access.policies import grantable_scopes
 from access.services import keys
 from console.examples import first_calls
 from console.extensions import models_of
-from console.pages import actor_of, base_url, may, put_beside_field, tenant_page
+from console.pages import actor_of, base_url, may, put_beside_field, searched, tenant_page
 from core import clock
 from core.errors import DomainError, InvalidInput, NotAllowed
 from tenants.pages.forms import KeyForm, RotateForm
@@ -33,7 +33,7 @@ PAGE = 50
 def index(request: HttpRequest) -> HttpResponse:
     """The tenant's keys, newest first, by state and by a piece of their name or prefix."""
     state = request.GET.get("state", KeyState.ACTIVE.value)
-    wanted = " ".join(request.GET.get("q", "").split())[:100]
+    wanted = searched(request)
     rows = selectors.keys()
     if state in KeyState.values:
         rows = selectors.in_state(rows, state)

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.selectors import user_by_email
-from console.pages import actor_of, may, put_beside_field, tenant_page
+from console.pages import actor_of, may, put_beside_field, searched, tenant_page
 from core.errors import DomainError, InvalidInput, NotFound
 from tenants import selectors
 from tenants.models import Membership, Role
@@ -37,7 +37,7 @@ def index(request: HttpRequest) -> HttpResponse:
         else:
             messages.success(request, _("%(email)s is a member now.") % {"email": added.user.email})
             return redirect("tenant:members")
-    wanted = " ".join(request.GET.get("q", "").split())[:100]
+    wanted = searched(request)
     rows = selectors.members()
     if wanted:
         rows = rows.filter(Q(user__email__icontains=wanted) | Q(user__name__icontains=wanted))

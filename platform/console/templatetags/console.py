@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from babel.dates import format_datetime, format_timedelta
@@ -59,7 +59,7 @@ def moment(value: datetime | None) -> str:
     """A point in time, to the second, UTC."""
     if value is None:
         return "–"
-    return format_datetime(value, "medium", tzinfo=None, locale=locale())
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 @register.filter
@@ -71,3 +71,9 @@ def ago(value: datetime | None) -> str:
     if abs(passed) > timedelta(seconds=30 * _DAY_S):
         return format_datetime(value, "d MMM y" if locale() == "en" else "y年M月d日", locale=locale())
     return format_timedelta(-passed, add_direction=True, locale=locale())
+
+
+@register.filter
+def ends(value: datetime | None) -> str:
+    """When something ends, as `ago` says it."""
+    return _("does not end") if value is None else ago(value)
