@@ -26,3 +26,4 @@ class InferenceConfig(AppConfig):
         from console.extensions import NavEntry, add_entry
 
         add_entry(NavEntry(_("Call logs"), "calls:logs", "lines", "inference.log.read", order=30))
+        add_entry(NavEntry(_("Limits"), "calls:limits", "sliders", "tenants.limit.read", order=45))

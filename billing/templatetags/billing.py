@@ -8,7 +8,7 @@ from django import template
 
 from billing.documents.invoices import description
 from billing.invoicing import Line
-from billing.money import NANO, currency, display, readable
+from billing.money import NANO, currency, display, plain, readable
 
 register = template.Library()
 
@@ -42,3 +42,9 @@ def minor_money(minor: Any, code: str) -> str:
 def line_name(line: Line) -> str:
     """What a line of an invoice is for, as the invoice itself says it."""
     return description(line)
+
+
+@register.filter
+def nano_number(amount: Any) -> str:
+    """An amount of no named currency, as exact decimal text."""
+    return plain(int(amount or 0))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from django.urls import path
 
-from inference.pages import logs
+from inference.pages import limits, logs
 
 app_name = "calls"
 urlpatterns = [
+    path("limits/", limits.index, name="limits"),
+    path("limits/<str:limit_id>/remove/", limits.remove, name="limit-remove"),
     path("logs/", logs.index, name="logs"),
     path("logs/<str:log_id>/", logs.detail, name="log"),
     path("logs/<str:log_id>/text/", logs.text, name="log-text"),

@@ -18,13 +18,15 @@ from billing.templatetags.billing import exact_money, money
 from core import clock
 from core.scoping import tenant_scope
 from inference.pages.story import story_of
-from tenants.models import Tenant
+from tenants.models import Limit, Tenant
 from tests.billing import world
 from tests.factories.billing_centre import BudgetFactory, InvoiceFactory
 from tests.factories.call_logs import CallLogFactory
+from tests.factories.tenants import LimitFactory
 
-USAGE, MONEY, LEDGER, LOGS = (
-    reverse(name) for name in ("billing:usage", "billing:money", "billing:ledger", "calls:logs")
+USAGE, MONEY, LEDGER, LOGS, LIMITS = (
+    reverse(name)
+    for name in ("billing:usage", "billing:money", "billing:ledger", "calls:logs", "calls:limits")
 )
 XSS = "<img src=x onerror=alert(1)>"
 
@@ -278,3 +280,62 @@ def test_odd_places_and_spans_are_read_as_none(bob_client: Client, acme: Tenant)
     for odd in ({"before": "x~y"}, {"before": "2026-11-01~log_x"}, {"span": "all", "before": ""}):
         assert bob_client.get(LOGS, odd).status_code == 200
     assert "cannot be read" in bob_client.get(LOGS, {"span": "forever"}).content.decode()
+
+
+# --- Limits
+
+
+def test_a_limit_is_set_shown_with_its_use_and_taken_away(alice_client: Client, acme: Tenant) -> None:
+    page = alice_client.post(
+        LIMITS, {"kind": "requests_per_minute", "value": "60"}, follow=True
+    ).content.decode()
+    assert "The limit is in force" in page
+    assert 'value="0"' in page
+    with tenant_scope(acme.pk):
+        limit = Limit.objects.get()
+    assert (limit.kind, limit.value, limit.owner, limit.key_id, limit.model) == (
+        "requests_per_minute",
+        60,
+        "tenant",
+        None,
+        "",
+    )
+    alice_client.post(LIMITS, {"kind": "monthly_money_nano", "value": "12.5"})
+    with tenant_scope(acme.pk):
+        assert Limit.objects.get(kind="monthly_money_nano").value == 12_500_000_000
+    assert "12.5" in alice_client.get(LIMITS).content.decode()
+    alice_client.post(reverse("calls:limit-remove", args=[limit.public_id]))
+    with tenant_scope(acme.pk):
+        assert not Limit.objects.filter(pk=limit.pk).exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"kind": "requests_per_minute", "value": "1.5"}, "value"),
+        ({"kind": "requests_per_minute", "value": "-1"}, "value"),
+        ({"kind": "nonsense", "value": "1"}, "kind"),
+        ({"kind": "requests_per_minute", "value": "1", "key": "key_x"}, "key"),
+        ({"kind": "requests_per_minute", "value": "1", "model": "x" * 201}, "model"),
+    ],
+)
+def test_what_is_no_limit_is_said_beside_its_field(
+    alice_client: Client, given: dict[str, str], field: str
+) -> None:
+    answer = alice_client.post(LIMITS, given)
+    assert answer.status_code == 422
+    assert field in answer.context["form"].errors
+
+
+def test_the_operators_ceilings_stay(
+    alice_client: Client, dana_client: Client, charlie_client: Client, acme: Tenant
+) -> None:
+    ceiling = LimitFactory(tenant=acme, owner="platform", kind="tokens_per_day", value=1_000)
+    url = reverse("calls:limit-remove", args=[ceiling.public_id])
+    assert "the operator's" in alice_client.get(LIMITS).content.decode()
+    assert alice_client.post(url).status_code == 403
+    assert charlie_client.post(url).status_code == 404
+    assert "Set a limit" not in dana_client.get(LIMITS).content.decode()
+    assert dana_client.post(url).status_code == 403
+    with tenant_scope(acme.pk):
+        assert Limit.objects.filter(pk=ceiling.pk).exists()
