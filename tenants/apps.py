@@ -20,3 +20,4 @@ class TenantsConfig(AppConfig):
 
         add_entry(NavEntry(_("API keys"), "tenant:keys", "key", "access.key.read", order=40))
         add_entry(NavEntry(_("Members"), "tenant:members", "people", "tenants.member.read", order=60))
+        add_entry(NavEntry(_("Audit"), "tenant:audit", "shield", "audit.event.read", order=70))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tenants.pages import keys, members
+from tenants.pages import audit, keys, members
 
 app_name = "tenant"
 urlpatterns = [
+    path("audit/", audit.index, name="audit"),
+    path("audit/verify/", audit.verify, name="audit-verify"),
     path("keys/", keys.index, name="keys"),
     path("keys/new/", keys.create, name="key-new"),
     path("keys/<str:key_id>/", keys.detail, name="key"),

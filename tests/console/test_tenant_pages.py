@@ -243,3 +243,48 @@ def test_pages_speak_chinese(alice_client: Client, acme: Tenant) -> None:
             assert not re.search(r">[A-Z][a-z]+ [a-z]+[ <]", main), re.findall(
                 r">[A-Z][a-z]+ [a-z]+[ <]", main
             )
+
+
+# --- The audit trail
+
+AUDIT = reverse("tenant:audit")
+
+
+def test_the_trail_shows_who_did_what_and_is_searched(alice_client: Client, acme: Tenant) -> None:
+    made(alice_client)
+    page = alice_client.get(AUDIT).content.decode()
+    assert "access.key.created" in page
+    assert "alice@acme.example" in page
+    for wanted, hit in (
+        ("KEY.CREATED", True),
+        ("alice@", True),
+        ("nothing like it", False),
+        ("\x00%", False),
+    ):
+        part = alice_client.get(AUDIT, {"q": wanted}, headers={"HX-Request": "true"}).content.decode()
+        assert ("access.key.created" in part) is hit
+        assert "<html" not in part
+
+
+def test_pages_of_the_trail_follow_each_other(
+    alice_client: Client, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tenants.pages.audit.PAGE", 2)
+    for number in range(3):
+        made(alice_client, name=f"key {number}")
+    first = alice_client.get(AUDIT).content.decode()
+    (older,) = re.findall(r'rel="next" href="([^"]+)"', first)
+    second = alice_client.get(older.replace("&amp;", "&")).content.decode()
+    assert "key 2" in first
+    assert "key 0" in second
+    assert "key 2" not in second
+    assert alice_client.get(AUDIT, {"before": "evt_x"}).status_code == 200
+
+
+def test_the_trail_is_for_admins_and_for_nobody_elses(
+    bob_client: Client, charlie_client: Client, alice_client: Client, acme: Tenant
+) -> None:
+    made(alice_client, name="only acme's")
+    assert bob_client.get(AUDIT).status_code == 403
+    assert bob_client.post(reverse("tenant:audit-verify")).status_code == 403
+    assert "only acme" not in charlie_client.get(AUDIT).content.decode()
