@@ -178,6 +178,12 @@ def _chart(summary: UsageSummary, chosen: dict[str, str], since: datetime, until
     return {"kind": "columns" if chosen["by"] == "day" else "bars", "names": names, "series": series}
 
 
+def day_chart(summary: UsageSummary, measure: str) -> dict[str, Any]:
+    """The chart of sums by day, for other pages."""
+    chosen = {"by": "day", "measure": measure}
+    return _chart(summary, chosen, summary["since"], summary["until"])
+
+
 def _series(
     measure: str, rows: list[dict[str, Any] | None], totals: UsageTotals
 ) -> list[tuple[str, list[float], list[str]]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from django.urls import path
 
-from inference.pages import limits, logs
+from inference.pages import limits, logs, overview
 
 app_name = "calls"
 urlpatterns = [
+    path("overview/", overview.index, name="overview"),
     path("limits/", limits.index, name="limits"),
     path("limits/<str:limit_id>/remove/", limits.remove, name="limit-remove"),
     path("logs/", logs.index, name="logs"),

@@ -17,9 +17,12 @@ from billing.services.settlement import settle
 from billing.templatetags.billing import exact_money, money
 from core import clock
 from core.scoping import tenant_scope
+from inference.pages.overview import percentile
 from inference.pages.story import story_of
 from tenants.models import Limit, Tenant
 from tests.billing import world
+from tests.factories.access import APIKeyFactory
+from tests.factories.billing import UsageRecordFactory
 from tests.factories.billing_centre import BudgetFactory, InvoiceFactory
 from tests.factories.call_logs import CallLogFactory
 from tests.factories.tenants import LimitFactory
@@ -339,3 +342,52 @@ def test_the_operators_ceilings_stay(
     assert dana_client.post(url).status_code == 403
     with tenant_scope(acme.pk):
         assert Limit.objects.filter(pk=ceiling.pk).exists()
+
+
+# --- Overview
+
+OVERVIEW = reverse("calls:overview")
+
+
+def test_the_overview_adds_up_and_shows_how_fast_it_was(
+    alice_client: Client, acme: Tenant, charged: UsageRecord
+) -> None:
+    for number in range(1, 101):
+        CallLogFactory(tenant=acme, duration_ms=number, first_token_ms=None, queue_ms=0)
+    CallLogFactory(tenant=acme, duration_ms=10**6, outcome="failed")
+    page = alice_client.get(OVERVIEW)
+    assert money(world.COST, "CNY") in page.content.decode()
+    speed = page.context["speed"]
+    assert speed["duration"] == {50: 50, 95: 95, 99: 99}
+    assert speed["first"] == {50: None, 95: None, 99: None}
+    assert sum(page.context["chart"]["series"][0]["values"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "part", "expected"),
+    [([], 50, None), ([7], 1, 7), ([7], 99, 7), ([1, 2], 50, 1), ([1, 2], 51, 2), ([3, 1, 2], 100, 3)],
+)
+def test_percentiles_are_of_the_nearest_rank(values: list[int], part: int, expected: int | None) -> None:
+    assert percentile(values, part) == expected
+
+
+def test_what_needs_attention_is_said_with_the_worst_first(alice_client: Client, acme: Tenant) -> None:
+    assert alice_client.get(OVERVIEW).context["attention"] == []
+    world.priced(acme)
+    APIKeyFactory(tenant=acme, expires_at=clock.now() + timedelta(days=2))
+    BudgetFactory(
+        tenant=acme, name="Tokens", scope="tenant", limit_tokens=1_000, limit_nano=None, currency=""
+    )
+    UsageRecordFactory(tenant=acme, outcome="failed", prompt_tokens=900)
+    page = alice_client.get(OVERVIEW)
+    said = [(each.grade, each.text) for each in page.context["attention"]]
+    assert [grade for grade, _text in said] == ["bad", "bad", "warn", "warn"]
+    for text in ("The wallet is empty", "failed", "“Tokens” is used to 90 %", "1 key ends within a week"):
+        assert any(text in each for _grade, each in said), said
+
+
+def test_a_viewer_sees_sums_and_no_single_requests(dana_client: Client, charged: UsageRecord) -> None:
+    page = dana_client.get(OVERVIEW)
+    assert page.status_code == 200
+    assert page.context["speed"] is None
+    assert "wallet" not in page.content.decode()
