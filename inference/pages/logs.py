@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -91,7 +91,8 @@ def index(request: HttpRequest) -> HttpResponse:
     problem, older = "", ""
     if form.is_valid():
         try:
-            rows, older = _page(form)
+            with transaction.atomic():  # what follows must not find the transaction broken
+                rows, older = _page(form)
         except OperationalError as error:
             if not isinstance(error.__cause__, QueryCanceled):
                 raise

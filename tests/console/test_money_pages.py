@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db.models.expressions import RawSQL
 from django.test import Client
 from django.urls import reverse
 
@@ -17,6 +18,7 @@ from billing.services.settlement import settle
 from billing.templatetags.billing import exact_money, money
 from core import clock
 from core.scoping import tenant_scope
+from inference.call_logs import selectors
 from inference.pages.overview import percentile
 from inference.pages.story import story_of
 from tenants.models import Limit, Tenant
@@ -391,3 +393,19 @@ def test_a_viewer_sees_sums_and_no_single_requests(dana_client: Client, charged:
     assert page.status_code == 200
     assert page.context["speed"] is None
     assert "wallet" not in page.content.decode()
+
+
+def test_a_search_that_takes_too_long_is_a_sentence_on_a_whole_page(
+    bob_client: Client, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    CallLogFactory(tenant=acme)
+    monkeypatch.setattr(selectors, "TEXT_SEARCH_MS", 50)
+    slow = selectors.containing
+
+    def slowly(rows: Any, text: str, **span: Any) -> Any:
+        return slow(rows, text, **span).annotate(nap=RawSQL("pg_sleep(5)::text", ()))
+
+    monkeypatch.setattr(selectors, "containing", slowly)
+    answer = bob_client.get(LOGS, {"q": "tenant"})
+    assert answer.status_code == 200
+    assert "The search took too long" in answer.content.decode()
