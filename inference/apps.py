@@ -28,3 +28,4 @@ class InferenceConfig(AppConfig):
         add_entry(NavEntry(_("Call logs"), "calls:logs", "lines", "inference.log.read", order=30))
         add_entry(NavEntry(_("Limits"), "calls:limits", "sliders", "tenants.limit.read", order=45))
         add_entry(NavEntry(_("Overview"), "calls:overview", "gauge", "billing.cost.read", order=5))
+        add_entry(NavEntry(_("Models"), "calls:models", "cube", "models_registry.model.read", order=15))

@@ -28,6 +28,10 @@ ADVICE: dict[str, Promise] = {
     ),
     "client_gone": gettext_lazy("The client hung up; what was made until then is charged."),
     "replica_stopped": gettext_lazy("The engine stopped in the middle. Send it again."),
+    "replica_lost": gettext_lazy("The engine stopped in the middle. Send it again."),
+    "no_replica_available": gettext_lazy(
+        "No engine served the model. See how it stands on the page of models."
+    ),
 }
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from django.urls import path
 
-from inference.pages import limits, logs, overview
+from inference.pages import limits, logs, models, overview
 
 app_name = "calls"
 urlpatterns = [
+    path("models/", models.index, name="models"),
     path("overview/", overview.index, name="overview"),
     path("limits/", limits.index, name="limits"),
     path("limits/<str:limit_id>/remove/", limits.remove, name="limit-remove"),

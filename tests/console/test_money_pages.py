@@ -27,6 +27,7 @@ from tests.factories.access import APIKeyFactory
 from tests.factories.billing import UsageRecordFactory
 from tests.factories.billing_centre import BudgetFactory, InvoiceFactory
 from tests.factories.call_logs import CallLogFactory
+from tests.factories.models_registry import DeploymentFactory, ModelFactory, ModelVersionFactory
 from tests.factories.tenants import LimitFactory
 
 USAGE, MONEY, LEDGER, LOGS, LIMITS = (
@@ -409,3 +410,47 @@ def test_a_search_that_takes_too_long_is_a_sentence_on_a_whole_page(
     answer = bob_client.get(LOGS, {"q": "tenant"})
     assert answer.status_code == 200
     assert "The search took too long" in answer.content.decode()
+
+
+# --- Models
+
+MODELS = reverse("calls:models")
+
+
+@pytest.fixture
+def chatter(db: None) -> Any:
+    """A model that everyone may chat with, on a deployment that has no replica."""
+    model = ModelFactory(tenant=None, name="chatter", visibility="public", task="chat")
+    return DeploymentFactory(version=ModelVersionFactory(model=model, tenant=None), tenant=None)
+
+
+def test_a_model_is_shown_with_its_price_its_state_and_its_speed(
+    alice_client: Client, acme: Tenant, chatter: Any
+) -> None:
+    page = alice_client.get(MODELS).content.decode()
+    for text in ("chatter", "no engine", "not charged", "/v1/chat/completions"):
+        assert text in page
+    world.priced(acme, input_nano=2 * NANO, output_nano=8 * NANO)
+    CallLogFactory(tenant=acme, model="chatter", duration_ms=321, first_token_ms=45)
+    page = alice_client.get(MODELS).content.decode()
+    assert f"{exact_money(2 * NANO, 'CNY')} / {exact_money(8 * NANO, 'CNY')}" in page
+    assert "45 ms" in page
+    assert "321 ms" in page
+
+
+def test_a_viewer_sees_models_without_prices_and_speed(
+    dana_client: Client, acme: Tenant, chatter: Any
+) -> None:
+    world.priced(acme)
+    page = dana_client.get(MODELS).content.decode()
+    assert "chatter" in page
+    assert "CN¥" not in page
+    assert "P95" not in page
+
+
+def test_no_other_tenants_model_is_listed(alice_client: Client, globex: Tenant) -> None:
+    model = ModelFactory(tenant=globex, name="globex-secret", task="chat")
+    DeploymentFactory(version=ModelVersionFactory(model=model))
+    page = alice_client.get(MODELS).content.decode()
+    assert "globex-secret" not in page
+    assert "No model is deployed" in page

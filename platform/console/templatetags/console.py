@@ -44,7 +44,7 @@ def percent(value: Any) -> str:
 @register.filter
 def milliseconds(value: Any) -> str:
     """A duration: milliseconds below ten seconds, then seconds, then minutes."""
-    if value is None:
+    if value is None or value == "":
         return "–"
     ms = int(value)
     if ms < 10_000:
