@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from inference.pages import limits, logs, models, overview
+from inference.pages import limits, logs, models, overview, settings
 
 app_name = "calls"
 urlpatterns = [
@@ -15,4 +15,9 @@ urlpatterns = [
     path("logs/", logs.index, name="logs"),
     path("logs/<str:log_id>/", logs.detail, name="log"),
     path("logs/<str:log_id>/text/", logs.text, name="log-text"),
+    path("settings/", settings.index, name="settings"),
+    path("settings/name/", settings.rename, name="tenant-name"),
+    path("settings/log-policy/", settings.policy, name="log-policy"),
+    path("settings/export/", settings.export, name="export"),
+    path("settings/exports/", settings.export_states, name="export-states"),
 ]
