@@ -20,4 +20,5 @@ class TenantsConfig(AppConfig):
 
         add_entry(NavEntry(_("API keys"), "tenant:keys", "key", "access.key.read", order=40))
         add_entry(NavEntry(_("Members"), "tenant:members", "people", "tenants.member.read", order=60))
-        add_entry(NavEntry(_("Audit"), "tenant:audit", "shield", "audit.event.read", order=70))
+        add_entry(NavEntry(_("Safety"), "tenant:safety", "shield", "safety.hit.read", order=35))
+        add_entry(NavEntry(_("Audit"), "tenant:audit", "book", "audit.event.read", order=70))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tenants.pages import audit, keys, members
+from tenants.pages import audit, keys, members, safety
 
 app_name = "tenant"
 urlpatterns = [
+    path("safety/", safety.index, name="safety"),
+    path("safety/try/", safety.try_text, name="safety-try"),
     path("audit/", audit.index, name="audit"),
     path("audit/verify/", audit.verify, name="audit-verify"),
     path("keys/", keys.index, name="keys"),
