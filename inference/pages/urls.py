@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from django.urls import path
 
-from inference.pages import limits, logs, models, overview, settings
+from inference.pages import engines, limits, logs, models, overview, settings
 
 app_name = "calls"
 urlpatterns = [
     path("models/", models.index, name="models"),
+    path("platform/engines/", engines.index, name="engines"),
+    path("platform/engines/<str:deployment_id>/<str:what>/", engines.change, name="engine-change"),
     path("overview/", overview.index, name="overview"),
     path("limits/", limits.index, name="limits"),
     path("limits/<str:limit_id>/remove/", limits.remove, name="limit-remove"),
