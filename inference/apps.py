@@ -30,4 +30,6 @@ class InferenceConfig(AppConfig):
         add_entry(NavEntry(_("Overview"), "calls:overview", "gauge", "billing.cost.read", order=5))
         add_entry(NavEntry(_("Models"), "calls:models", "cube", "models_registry.model.read", order=15))
         add_entry(NavEntry(_("Settings"), "calls:settings", "cog", "inference.log_policy.read", order=80))
-        add_entry(NavEntry(_("Engines"), "calls:engines", "cube", "inference.node.read", order=200))
+        add_entry(
+            NavEntry(_("Engines"), "calls:engines", "cube", "inference.node.read", 200, is_platform=True)
+        )

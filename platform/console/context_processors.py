@@ -92,7 +92,13 @@ class Shell:
 
     def _may_see(self, entry: NavEntry) -> bool:
         actor = getattr(self._request, "actor", None)
-        return not entry.permission or (actor is not None and can(actor, entry.permission))
+        if not entry.permission:
+            return True
+        return (
+            actor is not None
+            and can(actor, entry.permission)
+            and (entry.is_platform or bool(self.membership))
+        )
 
     def _link(self, entry: NavEntry) -> NavLink:
         url = reverse(entry.url_name)

@@ -22,7 +22,8 @@ class CallableModel:
 class NavEntry:
     """A line of the console's navigation.
 
-    `permission` (access.policies) hides it from those who lack it; the view behind it decides for itself.
+    `permission` (access.policies) hides it from those who lack it; the view behind it decides for itself. Lines of a
+    tenant's pages are for people who have a tenant; those with `is_platform` for staff without one too.
     `icon` names a symbol of static/src/icons.svg.
     """
 
@@ -31,6 +32,7 @@ class NavEntry:
     icon: str
     permission: str = ""
     order: int = 100
+    is_platform: bool = False
 
 
 ModelsOf = Callable[[UUID, UUID], list[CallableModel]]

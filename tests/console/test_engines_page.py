@@ -76,3 +76,9 @@ def test_support_looks_and_nobody_else_does(
 def test_nothing_else_can_be_done_to_a_deployment(olive_client: Client, deployed: Any) -> None:
     assert change(olive_client, deployed, "explode").status_code == 404
     assert change(olive_client, type("None", (), {"public_id": "dep_x"}), "stop").status_code == 404
+
+
+def test_staff_without_a_tenant_are_led_to_the_platforms_pages_alone(olive_client: Client) -> None:
+    page = olive_client.get(reverse("console:home")).content.decode()
+    assert ENGINES in page
+    assert reverse("billing:usage") not in page
