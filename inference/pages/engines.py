@@ -32,6 +32,7 @@ class ScaleForm(forms.Form):
 @platform_page("inference.node.read", "engines")
 def index(request: HttpRequest) -> HttpResponse:
     """The page. It does not ask again by itself: each visit is an entry in the audit trail."""
+    rows: list[dict[str, Any]] = []
     try:
         pool, problem = nodes(), ""
         rows = [
