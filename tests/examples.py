@@ -9,7 +9,7 @@ from zlib import crc32
 import pytest
 
 LEAST = 10
-FEW = 3
+FEW = 2
 
 
 def share() -> float:
