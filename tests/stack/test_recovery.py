@@ -27,11 +27,14 @@ def question(number: int) -> list[dict[str, str]]:
 
 
 class Reader:
-    """Reads one stream to its end and keeps everything that matters."""
+    """Reads one stream to its end and keeps everything that matters. Those of one `start` ask at the same time."""
 
-    def __init__(self, platform: Platform, body: dict[str, Any]) -> None:
+    def __init__(
+        self, platform: Platform, body: dict[str, Any], start: threading.Barrier | None = None
+    ) -> None:
         self.platform = platform
         self.body = body
+        self.start = start
         self.text = ""
         self.error: dict[str, Any] | None = None
         self.done = False
@@ -42,11 +45,14 @@ class Reader:
         self.began = threading.Event()
 
     def run(self) -> Reader:
+        with self.platform.http("acme", timeout=60) as http:
+            if self.start is not None:
+                self.start.wait(60)
+            return self._read(http)
+
+    def _read(self, http: httpx.Client) -> Reader:
         last = time.monotonic()
-        with (
-            self.platform.http("acme", timeout=60) as http,
-            http.stream("POST", "/v1/chat/completions", json=self.body) as answer,
-        ):
+        with http.stream("POST", "/v1/chat/completions", json=self.body) as answer:
             self.request_id = answer.headers.get("x-request-id", "")
             for line in answer.iter_lines():
                 if not line.startswith("data: "):
@@ -75,7 +81,9 @@ def test_killing_the_engine_worker_amid_32_streams(platform: Platform) -> None:
     bodies = [{"model": CHAT, "messages": question(n), **COUNTED} for n in range(32)]
     with ThreadPoolExecutor(64) as pool:
         expected = list(pool.map(lambda body: Reader(platform, body).run(), bodies))
-        readers = [Reader(platform, body) for body in bodies]
+        # To make a client takes as long as some streams: one that is ready waits for the others.
+        start = threading.Barrier(len(bodies))
+        readers = [Reader(platform, body, start) for body in bodies]
         running = [pool.submit(reader.run) for reader in readers]
         assert all(reader.began.wait(30) for reader in readers)
         assert not any(reader.done for reader in readers), "killed too late to show anything"
