@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 
 from access.models import APIKey
@@ -28,3 +29,11 @@ class ScopedHttpRequest(HttpRequest):
     api_key: APIKey | None
     credential_error: DomainError | None
     has_platform_door: bool
+
+
+def tenant_of(request: HttpRequest) -> Tenant:
+    """The active tenant of a tenant's page. Raises PermissionDenied where there is none: `tenant_page` came first."""
+    tenant = getattr(request, "tenant", None)
+    if not isinstance(tenant, Tenant):
+        raise PermissionDenied
+    return tenant

@@ -15,6 +15,7 @@ from billing.selectors import budgets, invoices, ledger
 from billing.selectors.prices import prices_in_force
 from console.pages import may, tenant_page
 from core import clock
+from tenants.http import tenant_of
 
 LATEST = 6
 PAGE = 50
@@ -24,7 +25,7 @@ PAGE = 50
 @tenant_page("billing.wallet.read")
 def index(request: HttpRequest) -> HttpResponse:
     """What there is, what is owed, what it may become, and what happened last."""
-    tenant: Any = request.tenant  # type: ignore[attr-defined]
+    tenant = tenant_of(request)
     plan, prices = prices_in_force(tenant_id=tenant.pk)
     context = {
         "wallets": ledger.wallets_of(tenant_id=tenant.pk),

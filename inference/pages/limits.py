@@ -20,6 +20,7 @@ from core.errors import DomainError, NotFound
 from core.ids import parse_public_id
 from inference.limit_status import limits_in_use
 from tenants import selectors
+from tenants.http import tenant_of
 from tenants.models import MAX_LIMIT, Limit, LimitKind, LimitOwner
 from tenants.services import limits
 
@@ -77,7 +78,7 @@ class LimitForm(forms.Form):
 @tenant_page("tenants.limit.read")
 def index(request: HttpRequest) -> HttpResponse:
     """All limits with their use, and the form that adds one."""
-    tenant: Any = request.tenant  # type: ignore[attr-defined]
+    tenant = tenant_of(request)
     may_change = may(request, "tenants.limit.change")
     form = LimitForm(request.POST if request.method == "POST" and may_change else None)
     if form.is_bound and form.is_valid():

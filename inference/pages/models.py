@@ -24,6 +24,7 @@ from inference.call_logs.models import LogOutcome
 from inference.pages.overview import MOST_ANSWERS, percentile
 from inference.selectors import deployment_status
 from models_registry.selectors import routes_for
+from tenants.http import tenant_of
 
 CHAT = "chat"
 
@@ -32,7 +33,7 @@ CHAT = "chat"
 @tenant_page("models_registry.model.read")
 def index(request: HttpRequest) -> HttpResponse:
     """The page. Two round trips to Valkey per deployment."""
-    tenant: Any = request.tenant  # type: ignore[attr-defined]
+    tenant = tenant_of(request)
     user_id = cast(UUID, request.user.pk)
     routes = [
         route

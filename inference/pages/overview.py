@@ -26,6 +26,7 @@ from core import clock
 from inference.call_logs import selectors
 from inference.call_logs.models import CallLog, LogOutcome
 from inference.limit_status import limits_in_use
+from tenants.http import tenant_of
 
 # Percentiles are of the latest so many answers of a day: what a page may cost is bounded.
 MOST_ANSWERS = 10_000
@@ -100,7 +101,7 @@ def percentile(values: list[int], part: int) -> int | None:
 
 def _attention(request: HttpRequest, today: UsageSummary) -> list[Attention]:
     found = []
-    tenant: Any = request.tenant  # type: ignore[attr-defined]
+    tenant = tenant_of(request)
     if not tenant.is_active:
         found.append(Attention("bad", _("This tenant is suspended: models cannot be called."), ""))
     if may(request, "billing.wallet.read"):

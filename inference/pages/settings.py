@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -18,6 +19,7 @@ from inference.call_logs import services
 from inference.call_logs.models import MAX_RETENTION_DAYS, LogLevel
 from inference.call_logs.selectors import policy_in_scope
 from tenants import selectors
+from tenants.http import tenant_of
 from tenants.models import WorkState
 from tenants.services import exports, tenants
 
@@ -69,44 +71,30 @@ def index(request: HttpRequest) -> HttpResponse:
 @tenant_page("tenants.tenant.rename")
 def rename(request: HttpRequest) -> HttpResponse:
     """Another name."""
-    form = NameForm(request.POST)
-    if not form.is_valid():
-        return _page(request, name=form)
-    tenant: Any = request.tenant  # type: ignore[attr-defined]
-    try:
-        tenants.rename(
-            tenant=selectors.tenant_by_id(tenant_id=tenant.pk),
-            actor=actor_of(request),
-            name=form.cleaned_data["name"],
-        )
-    except DomainError as error:
-        put_beside_field(form, error)
-        return _page(request, name=form)
-    messages.success(request, _("Saved."))
-    return redirect("calls:settings")
+
+    def save(given: dict[str, Any]) -> None:
+        tenant = selectors.tenant_by_id(tenant_id=tenant_of(request).pk)
+        tenants.rename(tenant=tenant, actor=actor_of(request), name=given["name"])
+
+    return _saved(request, "name", NameForm(request.POST), save, _("Saved."))
 
 
 @require_POST
 @tenant_page("inference.log_policy.change")
 def policy(request: HttpRequest) -> HttpResponse:
     """Another data policy."""
-    form = PolicyForm(request.POST)
-    if not form.is_valid():
-        return _page(request, policy=form)
-    try:
-        services.set_policy(actor=actor_of(request), **form.cleaned_data)
-    except DomainError as error:
-        put_beside_field(form, error)
-        return _page(request, policy=form)
-    messages.success(request, _("Saved. It holds within a second."))
-    return redirect("calls:settings")
+
+    def save(given: dict[str, Any]) -> None:
+        services.set_policy(actor=actor_of(request), **given)
+
+    return _saved(request, "policy", PolicyForm(request.POST), save, _("Saved. It holds within a second."))
 
 
 @require_POST
 @tenant_page("tenants.export.create")
 def export(request: HttpRequest) -> HttpResponse:
     """Have a copy of all of the tenant's data made."""
-    tenant: Any = request.tenant  # type: ignore[attr-defined]
+    tenant = tenant_of(request)
     try:
         exports.request(actor=actor_of(request), tenant_id=tenant.pk)
     except DomainError as error:
@@ -121,8 +109,23 @@ def export_states(request: HttpRequest) -> HttpResponse:
     return render(request, "inference/_exports.html", _exports(request))
 
 
+def _saved(
+    request: HttpRequest, name: str, form: forms.Form, save: Callable[[dict[str, Any]], None], said: str
+) -> HttpResponse:
+    """Save what the form says, or show the page again with what is wrong beside its field."""
+    if form.is_valid():
+        try:
+            save(form.cleaned_data)
+        except DomainError as error:
+            put_beside_field(form, error)
+        else:
+            messages.success(request, said)
+            return redirect("calls:settings")
+    return _page(request, **{name: form})
+
+
 def _page(request: HttpRequest, **forms_given: forms.Form) -> HttpResponse:
-    tenant: Any = request.tenant  # type: ignore[attr-defined]
+    tenant = tenant_of(request)
     stored = policy_in_scope()
     facts = {name: getattr(stored, name) for name in ("level", "sample_percent", "retention_days")}
     context = {

@@ -34,21 +34,18 @@ def may(request: HttpRequest, permission: str) -> bool:
     return isinstance(actor, Actor) and can(actor, permission)
 
 
-def tenant_page(permission: str) -> Callable[[View], View]:
-    """A page of the active tenant, for those who have `permission`.
+def page_for(admit: Callable[[HttpRequest], HttpResponseBase | None]) -> Callable[[View], View]:
+    """A page for signed-in people whom `admit` lets in: it raises PermissionDenied, or answers in the page's place.
 
-    A stranger is sent to sign in, a person without a tenant to the home page, which says what to do; others get 403.
-    What the view raises as NotFound and NotAllowed becomes 404 and 403.
+    A stranger is sent to sign in. What the view raises as NotFound and NotAllowed becomes 404 and 403.
     """
 
     def decorate(view: View) -> View:
         @login_required
         @wraps(view)
         def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            if getattr(request, "tenant", None) is None:
-                return redirect("console:home")
-            if not may(request, permission):
-                raise PermissionDenied
+            if (instead := admit(request)) is not None:
+                return instead
             try:
                 return view(request, *args, **kwargs)
             except NotFound as error:
@@ -59,6 +56,22 @@ def tenant_page(permission: str) -> Callable[[View], View]:
         return page
 
     return decorate
+
+
+def tenant_page(permission: str) -> Callable[[View], View]:
+    """A page of the active tenant, for those who have `permission`; others get 403.
+
+    A person without a tenant is sent to the home page, which says what to do.
+    """
+
+    def admit(request: HttpRequest) -> HttpResponseBase | None:
+        if getattr(request, "tenant", None) is None:
+            return redirect("console:home")
+        if not may(request, permission):
+            raise PermissionDenied
+        return None
+
+    return page_for(admit)
 
 
 def put_beside_field(form: forms.Form, error: DomainError) -> None:

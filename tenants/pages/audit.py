@@ -17,6 +17,7 @@ from audit.services.verification import verify_several
 from audit.state import state
 from console.pages import actor_of, is_fragment, searched, tenant_page
 from core.ids import parse_public_id
+from tenants.http import tenant_of
 
 PAGE = 50
 
@@ -44,7 +45,7 @@ def index(request: HttpRequest) -> HttpResponse:
     }
     if is_fragment(request):
         return render(request, "tenants/_audit_rows.html", context)
-    tenant: Any = request.tenant  # type: ignore[attr-defined]
+    tenant = tenant_of(request)
     return render(request, "tenants/audit.html", context | {"chain": state(tenant_id=tenant.pk)})
 
 
@@ -53,7 +54,7 @@ def index(request: HttpRequest) -> HttpResponse:
 @tenant_page("audit.trail.read")
 def verify(request: HttpRequest) -> HttpResponse:
     """The report on the tenant's chain, as a page or as the fragment that htmx asks for."""
-    tenant: Any = request.tenant  # type: ignore[attr-defined]
+    tenant = tenant_of(request)
     found = verify_several(actor=actor_of(request), owners=[tenant.pk])
     (chain,) = found.chains
     context = {

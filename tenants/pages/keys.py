@@ -23,6 +23,7 @@ from console.extensions import models_of
 from console.pages import actor_of, base_url, may, put_beside_field, searched, tenant_page
 from core import clock
 from core.errors import DomainError, InvalidInput, NotAllowed
+from tenants.http import tenant_of
 from tenants.pages.forms import KeyForm, RotateForm
 
 PAGE = 50
@@ -132,7 +133,7 @@ def _secret_page(request: HttpRequest, key: APIKey, secret: str, old: APIKey | N
 
 
 def _callable(request: HttpRequest) -> list[Any]:
-    tenant: Any = request.tenant  # type: ignore[attr-defined]
+    tenant = tenant_of(request)
     return models_of(tenant.pk, cast(UUID, request.user.pk))
 
 

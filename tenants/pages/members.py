@@ -16,6 +16,7 @@ from accounts.selectors import user_by_email
 from console.pages import actor_of, may, put_beside_field, searched, tenant_page
 from core.errors import DomainError, InvalidInput, NotFound
 from tenants import selectors
+from tenants.http import tenant_of
 from tenants.models import Membership, Role
 from tenants.pages.forms import MemberForm
 from tenants.services import members
@@ -86,7 +87,7 @@ def remove(request: HttpRequest, member_id: str) -> HttpResponse:
 
 
 def _add(request: HttpRequest, given: dict[str, Any]) -> Membership:
-    tenant = selectors.tenant_by_id(tenant_id=request.tenant.pk)  # type: ignore[attr-defined]
+    tenant = selectors.tenant_by_id(tenant_id=tenant_of(request).pk)
     try:
         user = user_by_email(email=given["email"])
     except NotFound:

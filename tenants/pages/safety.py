@@ -21,6 +21,7 @@ from safety.models.fields import RuleAction, RuleDirection, RuleKind
 from safety.owners import Owner
 from safety.services import bench
 from safety.spec import Direction
+from tenants.http import tenant_of
 
 HIT_DAYS = 30
 MOST_HITS = 50
@@ -46,7 +47,7 @@ class TryForm(forms.Form):
 @tenant_page("safety.hit.read")
 def index(request: HttpRequest) -> HttpResponse:
     """The page."""
-    tenant: Any = request.tenant  # type: ignore[attr-defined]
+    tenant = tenant_of(request)
     since = (clock.now() - timedelta(days=HIT_DAYS - 1)).date()
     hits = (
         selectors.hits()
@@ -80,7 +81,7 @@ def index(request: HttpRequest) -> HttpResponse:
 @tenant_page("safety.rule.try")
 def try_text(request: HttpRequest) -> HttpResponse:
     """What the platform's rules and the tenant's draft would do with a text. Nothing of it is stored."""
-    tenant: Any = request.tenant  # type: ignore[attr-defined]
+    tenant = tenant_of(request)
     form = TryForm(request.POST)
     tried = None
     if form.is_valid():

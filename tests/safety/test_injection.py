@@ -169,4 +169,4 @@ def test_hostile_texts_end() -> None:
         '"' * 100_000,
         "65 " * 60_000,
     ):
-        score(text)
+        assert 0 <= score(text).score <= 100

@@ -311,6 +311,7 @@ def test_what_no_event_touched_ages_out(
         async with asyncio.timeout(20):
             while not refuses(await source.get(acme.pk), "sleet"):
                 await asyncio.sleep(0.01)
+        assert refuses(await source.get(acme.pk), "hail"), "and still what was published before"
 
     run(work)
 

@@ -178,7 +178,8 @@ def test_only_the_kinds_asked_for() -> None:
 @pytest.mark.slow
 def test_long_rows_of_digits_and_letters_are_read_in_time() -> None:
     for text in ("1" * 60_000, "1 " * 30_000, "a" * 60_000, "a.b@" * 15_000, "ab12 " * 12_000):
-        find(text)
+        matches = find(text)
+        assert all(0 <= match.start < match.end <= len(text) for match in matches)
 
 
 def test_every_letter_of_a_pattern_can_be_searched_for_in_whole_texts() -> None:
